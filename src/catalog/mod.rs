@@ -1,0 +1,1 @@
+//! WHAT the database says of its functions, views and tables.

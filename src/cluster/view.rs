@@ -1,0 +1,110 @@
+//! What is true of the nodes: an immutable, numbered snapshot, and the figures that move between two snapshots.
+
+use crate::clock::Tick;
+use crate::engine::{Epoch, NodeId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The cluster as the monitor last understood it. Published whole; readers keep what they loaded for one decision.
+#[derive(Debug)]
+pub struct ClusterView {
+    /// Rises with each publication.
+    pub number: u64,
+    /// Counts changes of primary.
+    pub epoch: Epoch,
+    /// The primary of this epoch that may be spoken to; `None` = nobody knows, statements to a primary wait.
+    pub primary: Option<NodeId>,
+    /// By `NodeId`.
+    pub nodes: Box<[NodeView]>,
+}
+
+/// One node as the monitor last understood it.
+#[derive(Debug, Clone)]
+pub struct NodeView {
+    /// Its index.
+    pub id: NodeId,
+    /// Its configured name.
+    pub name: Arc<str>,
+    /// What it is.
+    pub role: Role,
+    /// Whether it can be used, and if not why.
+    pub health: Health,
+    /// Share of reads; 0 = none.
+    pub weight: u32,
+    /// Configured as `standby`: promoted, never read from.
+    pub passive: bool,
+    /// An operator took it out of reads.
+    pub draining: bool,
+    /// Which system this is: PostgreSQL's system identifier, a hash of MySQL's `server_uuid`; 0 = not known. A new backend proves that it
+    /// leads to the same one.
+    pub identity: u64,
+    /// Which start of the server this is (PostgreSQL: `pg_postmaster_start_time()` in microseconds since 1970): changes with each restart.
+    /// Sticky reads hold for one start only, and a new backend proves that it leads to the same one.
+    pub start: u64,
+    /// Whether positions can be compared with the current primary's (same system, same history); `None` = yes, else why not.
+    pub unfit: Option<Arc<str>>,
+    /// The server's version as it says itself, e.g. `15.18`.
+    pub version: Arc<str>,
+    /// What moves between two views.
+    pub live: Arc<NodeLive>,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Not seen yet.
+    Unknown,
+    /// Takes writes.
+    Primary,
+    /// Follows.
+    Replica,
+}
+
+/// Whether a node can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Not seen yet.
+    Unknown,
+    /// Answers.
+    Up,
+    /// Does not, and why.
+    Down(Arc<str>),
+    /// Answers, but must not be spoken to (a returned old primary, a stranger's system), and why.
+    Quarantined(Arc<str>),
+}
+
+/// Figures that move faster than views are published; written by the monitor, read by the hot path.
+#[derive(Debug, Default)]
+pub struct NodeLive {
+    /// The instant up to which every write acknowledged through this proxy is known to be visible on it (`Tick`).
+    pub fresh_as_of: AtomicU64,
+    /// Bytes behind the primary's last known position.
+    pub lag_bytes: AtomicU64,
+    /// Nanoseconds behind: how old the oldest write is that the node has not replayed yet, as far as is known.
+    pub lag_nanos: AtomicU64,
+    /// Statements of ours that it is running now (for `least_connections`).
+    pub active: AtomicU32,
+}
+
+impl NodeLive {
+    /// The freshness frontier of this node.
+    #[must_use]
+    pub fn fresh_as_of(&self) -> Tick {
+        Tick(self.fresh_as_of.load(Ordering::Acquire))
+    }
+
+    /// How far behind it is in time.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        Duration::from_nanos(self.lag_nanos.load(Ordering::Relaxed))
+    }
+}
+
+impl ClusterView {
+    /// The node of that id; `None` when it is not of this cluster.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&NodeView> {
+        self.nodes.get(usize::from(id.0))
+    }
+}

@@ -1,0 +1,6 @@
+//! The seam: the traits that an engine implements, and the neutral words that cross it.
+
+pub mod identity;
+pub mod words;
+
+pub use words::{Certainty, Class, Dirt, Epoch, NodeId, NodeSet, Pin, PinReason, TxState};

@@ -1,0 +1,78 @@
+//! Whose fault an error is, and whether what failed may be tried again: shared by both protocols.
+
+/// Who caused an error. It decides how loudly it is logged and what the client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The program that is connected to us did something that the protocol or its rights forbid.
+    Client,
+    /// A database server refused or answered something that it should not have.
+    Server,
+    /// Primacy itself: a limit was reached, or a bug.
+    Proxy,
+    /// The other end of a connection went away.
+    Peer,
+}
+
+/// Whether what failed may be tried again, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Retry {
+    /// Never: it may have happened, or it would fail again.
+    Never,
+    /// On a new connection to the same node: it never left us, or this connection was stale.
+    FreshConnection,
+    /// On another node.
+    AnotherNode,
+}
+
+/// An error as a client is told it: an engine renders it in its own protocol's form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientError {
+    /// The five characters of the SQL standard's SQLSTATE.
+    pub sqlstate: &'static str,
+    /// MySQL's error number for the same thing.
+    pub errno: u16,
+    /// What happened and to what, without a trailing full stop.
+    pub message: String,
+    /// Further detail, where there is some.
+    pub detail: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Whether the connection ends with it.
+    pub fatal: bool,
+}
+
+impl ClientError {
+    /// An error after which the connection goes on.
+    pub fn new(sqlstate: &'static str, errno: u16, message: impl Into<String>) -> Self {
+        Self { sqlstate, errno, message: message.into(), detail: None, hint: None, fatal: false }
+    }
+
+    /// The same, but the connection ends with it.
+    #[must_use]
+    pub fn fatal(mut self) -> Self {
+        self.fatal = true;
+        self
+    }
+
+    /// Adds a detail.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl std::fmt::Display for ClientError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (SQLSTATE {})", self.message, self.sqlstate)
+    }
+}
+
+impl std::error::Error for ClientError {}

@@ -1,0 +1,5 @@
+//! WHO is primary.
+
+pub mod gate;
+
+pub use gate::{Gate, Pass};

@@ -1,0 +1,1 @@
+//! Backend connections: who has one, who waits for one, when one is closed.

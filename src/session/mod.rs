@@ -1,0 +1,1 @@
+//! One client: the engine-neutral loop.

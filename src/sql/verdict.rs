@@ -1,0 +1,202 @@
+//! The verdict on a statement's text: what it does, and why we think so. Data, not text, so that metrics, logs and
+//! `EXPLAIN ROUTE` can speak of it.
+
+use crate::engine::{Certainty, Class, PinReason};
+
+/// What a text (of one statement or several) does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The strongest class of all its statements.
+    pub class: Class,
+    /// Why it has that class.
+    pub reason: Reason,
+    /// Statements in the text; 0 = empty (comments and semicolons only).
+    pub statements: u16,
+    /// The first statement's command, for statistics and tags: `SELECT`, `INSERT`, … in upper case.
+    pub command: &'static str,
+    /// What it does to transactions.
+    pub transaction: Transaction,
+    /// What it does to the session's state.
+    pub effect: Effect,
+    /// Relations that the text names and that may run what their owner hung on them (triggers, rules, policies, defaults, checks,
+    /// views): the catalog must clear them, else the backend may be dirty. `schema` is empty when not given.
+    pub relations: Box<[Relation]>,
+    /// Whether the text changes the catalog (any DDL).
+    pub ddl: bool,
+    /// Whether the text may be answered again on another node after a refusal: a single statement that is no transaction control.
+    pub repeatable: bool,
+}
+
+/// A relation as the text names it, unquoted names folded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Relation {
+    /// Empty when the text gives none.
+    pub schema: Box<str>,
+    /// The table's or view's name.
+    pub name: Box<str>,
+    /// Whether it is written (else only read).
+    pub written: bool,
+}
+
+/// What a text does to transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transaction {
+    /// Nothing.
+    None,
+    /// The text is one statement that opens a transaction.
+    Begin {
+        /// `READ ONLY` / `READ WRITE` when given.
+        read_only: Option<bool>,
+        /// `ISOLATION LEVEL` when given.
+        isolation: Option<Isolation>,
+    },
+    /// The text is one `COMMIT` / `END`, without `AND CHAIN`.
+    Commit,
+    /// The text is one `ROLLBACK` / `ABORT`, without `AND CHAIN`.
+    Rollback,
+    /// Any other control (savepoints, chains, two-phase), or several statements with control among them.
+    Other,
+}
+
+/// Isolation levels of the standard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isolation {
+    /// READ UNCOMMITTED.
+    ReadUncommitted,
+    /// READ COMMITTED.
+    ReadCommitted,
+    /// REPEATABLE READ.
+    RepeatableRead,
+    /// SERIALIZABLE.
+    Serializable,
+}
+
+/// What a text does to the session's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing, for sure (functions and relations that must be cleared are named beside it).
+    None,
+    /// Only these changes, in this order. A text with such an effect never comes from the cache.
+    Changes(Box<[Change]>),
+    /// It leaves state behind that lives in the backend.
+    Pins(PinReason, Certainty),
+}
+
+/// One change of session state whose effect is known exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// `SET [SESSION] name = value`, `SET TIME ZONE`, `SET NAMES`, `set_config(name, value, false)` with constants. Name in lower case.
+    Set {
+        /// The setting.
+        name: Box<str>,
+        /// Its value, as `set_config` takes it (unquoted).
+        value: Value,
+    },
+    /// `SET LOCAL`, `set_config(…, true)`, `SET TRANSACTION`, `SET CONSTRAINTS`: gone with the transaction.
+    Local,
+    /// `RESET name`, `SET name TO DEFAULT`.
+    Reset(Box<str>),
+    /// `RESET ALL`.
+    ResetAll,
+    /// `DISCARD ALL`.
+    DiscardAll,
+    /// `DISCARD PLANS`: no visible effect.
+    DiscardPlans,
+    /// `DISCARD TEMP` / `TEMPORARY`.
+    DiscardTemp,
+    /// `DISCARD SEQUENCES`.
+    DiscardSequences,
+    /// `DEALLOCATE ALL`.
+    DeallocateAll,
+    /// `DEALLOCATE name`.
+    Deallocate(Box<str>),
+    /// `CLOSE ALL`.
+    CloseAll,
+    /// `UNLISTEN *` or one channel.
+    Unlisten,
+    /// `SELECT pg_advisory_unlock_all()`.
+    AdvisoryUnlockAll,
+    /// A setting of ours: `SET primacy.consistency = …`. Answered by the proxy.
+    Primacy {
+        /// What follows `primacy.`.
+        name: Box<str>,
+        /// The value; `None` = reset.
+        value: Option<Box<str>>,
+    },
+    /// `SHOW primacy.node` and the like: answered by the proxy.
+    ShowPrimacy(Box<str>),
+}
+
+/// The value that a setting is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A constant, as `set_config` takes it.
+    Constant(Box<str>),
+    /// A list of constants (`search_path = a, "B"`), as `set_config` takes it: each quoted as an identifier where needed, joined by `, `.
+    List(Box<str>),
+    /// The n-th parameter of the Bind message (0-based): `set_config('x', $1, false)`.
+    Parameter(u16),
+}
+
+/// Why a text has its class. The word is stable: metrics and tests name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Surely a read.
+    Read,
+    /// Nothing in it.
+    Empty,
+    /// Its command writes (named by `command`).
+    Command,
+    /// It takes row locks.
+    Locking,
+    /// It writes its result into a table or a file.
+    Into,
+    /// A common table expression modifies data.
+    ModifyingCte,
+    /// It calls this function, which is not known to be harmless.
+    Function(Box<str>),
+    /// It calls this function or names this relation, which describes the server.
+    NodeLocal(Box<str>),
+    /// Transaction control.
+    TransactionControl,
+    /// Session state.
+    SessionState,
+    /// A hint of the client, a setting or a rule said so.
+    Hint,
+    /// `EXPLAIN ANALYZE` of a write, or of what is not known.
+    ExplainAnalyze,
+    /// A user-defined operator, or another construct by which unknown code may run.
+    Operator(Box<str>),
+    /// The parser does not understand it.
+    Unparsed,
+    /// Longer than what is read, and not surely a read.
+    LongText,
+    /// A node refused it as a write before: learnt.
+    Learnt,
+}
+
+impl Reason {
+    /// The stable word.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Empty => "empty",
+            Self::Command => "command",
+            Self::Locking => "locking",
+            Self::Into => "into",
+            Self::ModifyingCte => "modifying_cte",
+            Self::Function(_) => "function",
+            Self::NodeLocal(_) => "node_local",
+            Self::TransactionControl => "transaction_control",
+            Self::SessionState => "session_state",
+            Self::Hint => "hint",
+            Self::ExplainAnalyze => "explain_analyze",
+            Self::Operator(_) => "operator",
+            Self::Unparsed => "unparsed",
+            Self::LongText => "long_text",
+            Self::Learnt => "learnt",
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a client says of its statement in a comment: `/* primacy:replica */`. Read outside the shape.
+
+use memchr::memmem;
+use std::sync::LazyLock;
+
+/// What a hint asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// `primacy:primary`: the primary, whatever the text does.
+    Primary,
+    /// `primacy:replica`: a replica, if the text is not known to write.
+    Replica,
+    /// `primacy:consistency=…`: another level for this text.
+    Consistency(HintedLevel),
+}
+
+/// A level of consistency, as a hint names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HintedLevel {
+    /// `eventual`.
+    Eventual,
+    /// `session`.
+    Session,
+}
+
+const MARK: &[u8] = b"primacy:";
+static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(MARK));
+
+/// The first hint in a comment of `text`; `None` when there is none, or only words that are not known.
+#[must_use]
+pub fn hint(text: &[u8]) -> Option<Hint> {
+    // Texts without the mark, all but a few, cost one search.
+    let mut from = 0;
+    while let Some(at) = FINDER.find(text.get(from..)?) {
+        let start = from + at;
+        if in_comment(text.get(..start)?) {
+            let word = text.get(start + MARK.len()..)?;
+            let end = word
+                .iter()
+                .position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'=' | b'_')))
+                .unwrap_or(word.len());
+            if let Some(hint) = word.get(..end).and_then(meaning) {
+                return Some(hint);
+            }
+        }
+        from = start + MARK.len();
+    }
+    None
+}
+
+/// Whether a comment opens last before the mark, with nothing but blanks between them.
+fn in_comment(before: &[u8]) -> bool {
+    let before = before.trim_ascii_end();
+    let before = before.strip_suffix(b"+").unwrap_or(before);
+    before.ends_with(b"/*") || before.ends_with(b"--")
+}
+
+fn meaning(word: &[u8]) -> Option<Hint> {
+    Some(match word.to_ascii_lowercase().as_slice() {
+        b"primary" => Hint::Primary,
+        b"replica" => Hint::Replica,
+        b"consistency=eventual" => Hint::Consistency(HintedLevel::Eventual),
+        b"consistency=session" => Hint::Consistency(HintedLevel::Session),
+        _ => return None,
+    })
+}

@@ -1,7 +1,6 @@
 //! All that a verdict depends on beside the text.
 
 use crate::catalog::Names;
-use std::hash::Hash;
 
 /// Whose SQL it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,9 +63,5 @@ impl<'a> Context<'a> {
     #[must_use]
     pub const fn bare(dialect: Dialect, server_major: u16) -> Context<'a> {
         Context { lexing: Lexing::new(dialect), server_major, generation: 0, path: 0, names: None }
-    }
-
-    pub(super) fn key(&self, hasher: &mut impl std::hash::Hasher) {
-        (self.lexing, self.server_major, self.generation, self.path, self.names.is_some()).hash(hasher);
     }
 }

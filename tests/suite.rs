@@ -1,1 +1,3 @@
 //! All integration tests: one module per promise.
+
+mod embedded;

@@ -1,5 +1,6 @@
 //! The seam: the traits that an engine implements, and the neutral words that cross it.
 
+pub mod embedded;
 pub mod identity;
 pub mod words;
 

@@ -1,1 +1,3 @@
 //! What is PostgreSQL's own.
+
+pub mod embedded;

@@ -1,5 +1,10 @@
-//! WHAT the database says of its functions, views and tables.
+//! WHAT the database says of its functions, operators, types and relations: one snapshot per database, loaded when it
+//! is first asked, dropped when the catalog may have changed. Holds no socket: an engine's `CatalogLoader` asks.
 
+mod database;
 pub mod names;
+mod relation;
 
+pub use database::{Catalog, Catalogs, Loaded, Request};
 pub use names::Names;
+pub use relation::{Answer, Cleared, Facts, Relation};

@@ -3,6 +3,8 @@
 
 use crate::engine::{Certainty, Class, PinReason};
 
+pub use crate::catalog::Relation;
+
 /// What a text (of one statement or several) does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -25,17 +27,6 @@ pub struct Verdict {
     pub ddl: bool,
     /// Whether the text may be answered again on another node after a refusal: a single statement that is no transaction control.
     pub repeatable: bool,
-}
-
-/// A relation as the text names it, unquoted names folded.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Relation {
-    /// Empty when the text gives none.
-    pub schema: Box<str>,
-    /// The table's or view's name.
-    pub name: Box<str>,
-    /// Whether it is written (else only read).
-    pub written: bool,
 }
 
 /// What a text does to transactions.

@@ -1,0 +1,264 @@
+//! The catalog of one database: what is known of it in this generation, and who loads what is not.
+
+use super::names::Names;
+use super::relation::{Answer, Cleared, Facts, Key, KeyRef, Relation};
+use crate::clock::{self, Tick};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::{Mutex, RwLock};
+use quick_cache::{Weighter, sync::Cache};
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Bytes of relations' facts that are kept per database; beyond that the least used go.
+const RELATIONS_BYTES: u64 = 2 << 20;
+/// Databases whose catalog is kept; beyond that one that nobody holds goes.
+const DATABASES_MAX: usize = 1_000;
+/// After a failed load the next is tried only so much later: statements must not queue behind a database that is gone.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Generations are numbered across all databases: no two catalogs ever share one.
+static GENERATIONS: AtomicU64 = AtomicU64::new(1);
+
+/// What a loader is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Whether the names are wanted.
+    pub names: bool,
+    /// See [`Catalog::cleared`].
+    pub path: Box<str>,
+    /// The relations that are wanted.
+    pub relations: Vec<Relation>,
+}
+
+/// What a loader found.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The names, when they were asked for.
+    pub names: Option<Names>,
+    /// One for each relation of the request, in its order.
+    pub relations: Vec<Facts>,
+    /// Whether it may be kept: false when a server answered that may be behind (a replica).
+    pub lasting: bool,
+}
+
+/// The catalog of one database of one cluster; shared as `Arc`.
+#[derive(Debug)]
+pub struct Catalog {
+    current: ArcSwap<Snapshot>,
+    /// One load at a time; who waited finds what the one before it loaded.
+    gate: tokio::sync::Mutex<()>,
+    failures: AtomicU64,
+    last_failure: Mutex<(Tick, Arc<str>)>,
+}
+
+/// One generation. A load that began in it stores into it, so nothing loaded before a DDL can outlive that DDL.
+#[derive(Debug)]
+struct Snapshot {
+    generation: u64,
+    names: ArcSwapOption<Names>,
+    relations: Cache<Key, Facts, Weight>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Weight;
+
+impl Weighter<Key, Facts> for Weight {
+    fn weight(&self, key: &Key, facts: &Facts) -> u64 {
+        let why = |answer: &Answer| match answer {
+            Answer::No(why) => why.len(),
+            Answer::Yes { .. } => 0,
+        };
+        // 160: the entry itself, its hash table slot and three allocations, rounded up.
+        u64::try_from(160 + key.len() + why(&facts.read) + why(&facts.write)).unwrap_or(u64::MAX)
+    }
+}
+
+impl Snapshot {
+    fn new() -> Arc<Self> {
+        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
+        let relations = Cache::with_weighter(64, RELATIONS_BYTES, Weight);
+        Arc::new(Self { generation, names: ArcSwapOption::empty(), relations })
+    }
+
+    fn cleared(&self, path: &str, relations: &[Relation]) -> Cleared {
+        let mut primary_only = false;
+        for relation in relations {
+            let Some(facts) = self.relations.get(&KeyRef::new(path, relation)) else {
+                return Cleared::Unknown;
+            };
+            match facts.of(relation.written) {
+                Answer::No(why) => return Cleared::No(Arc::clone(why)),
+                Answer::Yes { primary_only: only } => primary_only |= only,
+            }
+        }
+        Cleared::Yes { primary_only }
+    }
+
+    /// What is not known yet; `None` when nothing is missing.
+    fn missing(&self, path: &str, relations: &[Relation]) -> Option<Request> {
+        let mut wanted: Vec<Relation> = Vec::new();
+        for relation in relations {
+            let twice = wanted.iter().any(|w| w.schema == relation.schema && w.name == relation.name);
+            if !twice && self.relations.get(&KeyRef::new(path, relation)).is_none() {
+                wanted.push(relation.clone());
+            }
+        }
+        let names = self.names.load().is_none();
+        (names || !wanted.is_empty()).then(|| Request { names, path: path.into(), relations: wanted })
+    }
+
+    fn store(&self, request: &Request, loaded: &Loaded) {
+        if let Some(names) = &loaded.names {
+            self.names.store(Some(Arc::new(names.clone())));
+        }
+        for (relation, facts) in request.relations.iter().zip(&loaded.relations) {
+            self.relations.insert(KeyRef::new(&request.path, relation).owned(), facts.clone());
+        }
+    }
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self {
+            current: ArcSwap::new(Snapshot::new()),
+            gate: tokio::sync::Mutex::new(()),
+            failures: AtomicU64::new(0),
+            last_failure: Mutex::new((Tick::ZERO, Arc::from(""))),
+        }
+    }
+}
+
+impl Catalog {
+    /// Rises with each [`Catalog::forget`], and no two catalogs ever have the same; part of the key of everything that was concluded from this catalog.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.current.load().generation
+    }
+
+    /// The users' functions, operators and types; `None` until loaded.
+    #[must_use]
+    pub fn names(&self) -> Option<Arc<Names>> {
+        self.current.load().names.load_full()
+    }
+
+    /// Whether the relations are known to run nothing of unknown effect. Allocates nothing.
+    ///
+    /// `path` is the text of the session's effective `search_path`, as `SHOW` prints it; empty when it is not known: then
+    /// every schema's relation of that name counts, which can only make the answer more careful. `"$user"` in it stands
+    /// for every role's schema; who knows the role writes its name there instead.
+    #[must_use]
+    pub fn cleared(&self, path: &str, relations: &[Relation]) -> Cleared {
+        if relations.is_empty() {
+            return Cleared::YES;
+        }
+        self.current.load().cleared(path, relations)
+    }
+
+    /// Loads what is not known yet (the names once, and these relations) and answers as [`Catalog::cleared`] does, but
+    /// never `Unknown`: when the catalog cannot be read the answer is `No`, and it is not kept. Concurrent callers share one
+    /// load. `loader` is asked at most once. Cancel safe: another caller loads then.
+    pub async fn load<L, F>(&self, path: &str, relations: &[Relation], loader: L) -> Cleared
+    where
+        L: FnOnce(Request) -> F,
+        F: Future<Output = Result<Loaded, Arc<str>>>,
+    {
+        let failures = self.failures.load(Ordering::Acquire);
+        let _one_at_a_time = self.gate.lock().await;
+        let snapshot = self.current.load_full();
+        let Some(request) = snapshot.missing(path, relations) else {
+            return snapshot.cleared(path, relations);
+        };
+        if let Some(why) = self.failed_lately(failures) {
+            return Cleared::No(why);
+        }
+        match loader(request.clone()).await {
+            Ok(loaded) if loaded.relations.len() == request.relations.len() => {
+                let answers = answers(&snapshot, path, relations, &request, &loaded);
+                if loaded.lasting {
+                    snapshot.store(&request, &loaded);
+                }
+                answers
+            }
+            Ok(_) => self.failed("the answer does not fit the question"),
+            Err(why) => self.failed(&why),
+        }
+    }
+
+    /// The catalog may have changed: everything known is dropped. To be called for any DDL tag, and again at the end of a
+    /// transaction that had one (until its commit others still load the old state).
+    pub fn forget(&self) {
+        self.current.store(Snapshot::new());
+    }
+
+    /// The error of a load that failed while this caller waited, or within the last second.
+    fn failed_lately(&self, failures_before: u64) -> Option<Arc<str>> {
+        let last = self.last_failure.lock();
+        let failed_meanwhile = self.failures.load(Ordering::Acquire) != failures_before;
+        let recent = last.0 != Tick::ZERO && clock::now().since(last.0) < RETRY_AFTER;
+        (failed_meanwhile || recent).then(|| Arc::clone(&last.1))
+    }
+
+    fn failed(&self, why: &str) -> Cleared {
+        let why: Arc<str> = format!("catalog cannot be read: {why}").into();
+        *self.last_failure.lock() = (clock::now(), Arc::clone(&why));
+        self.failures.fetch_add(1, Ordering::AcqRel);
+        Cleared::No(why)
+    }
+}
+
+/// The answer for `relations` from what was known before and what has just been loaded, kept or not.
+fn answers(
+    known: &Snapshot,
+    path: &str,
+    relations: &[Relation],
+    request: &Request,
+    loaded: &Loaded,
+) -> Cleared {
+    let mut primary_only = false;
+    for relation in relations {
+        let fresh = request
+            .relations
+            .iter()
+            .zip(&loaded.relations)
+            .find(|(r, _)| r.schema == relation.schema && r.name == relation.name)
+            .map(|(_, facts)| facts.clone());
+        // An entry that was known a moment ago may have been evicted since.
+        let Some(facts) = fresh.or_else(|| known.relations.get(&KeyRef::new(path, relation))) else {
+            return Cleared::No("catalog cannot be read: more relations than are kept".into());
+        };
+        match facts.of(relation.written) {
+            Answer::No(why) => return Cleared::No(Arc::clone(why)),
+            Answer::Yes { primary_only: only } => primary_only |= only,
+        }
+    }
+    Cleared::Yes { primary_only }
+}
+
+/// The catalogs of a cluster's databases.
+#[derive(Debug, Default)]
+pub struct Catalogs {
+    by_name: RwLock<HashMap<Arc<str>, Arc<Catalog>>>,
+}
+
+impl Catalogs {
+    /// The catalog of `database` (its name on the servers), made when it is first asked for.
+    #[must_use]
+    pub fn of(&self, database: &str) -> Arc<Catalog> {
+        if let Some(catalog) = self.by_name.read().get(database) {
+            return Arc::clone(catalog);
+        }
+        let mut by_name = self.by_name.write();
+        if by_name.len() >= DATABASES_MAX {
+            by_name.retain(|_, catalog| Arc::strong_count(catalog) > 1);
+        }
+        Arc::clone(by_name.entry(Arc::from(database)).or_default())
+    }
+
+    /// Drops everything known of every database (a new primary, roles that were changed).
+    pub fn forget_all(&self) {
+        self.by_name.read().values().for_each(|catalog| catalog.forget());
+    }
+}

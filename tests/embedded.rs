@@ -30,6 +30,9 @@ async fn postgres_replicates_restarts_and_promotes() {
     cluster.sql(2, DATABASE, "INSERT INTO t VALUES (3)").await.unwrap();
     cluster.wait_caught_up().await.unwrap();
     for node in 0..3 {
-        assert_eq!(cluster.sql(node, DATABASE, "SELECT max(n) FROM t").await.unwrap(), [[Some("3".to_owned())]]);
+        assert_eq!(
+            cluster.sql(node, DATABASE, "SELECT max(n) FROM t").await.unwrap(),
+            [[Some("3".to_owned())]]
+        );
     }
 }

@@ -1,10 +1,7 @@
 //! The seam: the traits that an engine implements, and the neutral words that cross it.
 
-<<<<<<< HEAD
-pub mod embedded;
-=======
 pub mod catalog;
->>>>>>> 4b61121 (Catalog: one snapshot per database, loaded once, dropped on DDL)
+pub mod embedded;
 pub mod identity;
 pub mod words;
 

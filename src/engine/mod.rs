@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod embedded;
 pub mod identity;
+pub mod table;
 pub mod words;
 
 pub use catalog::CatalogLoader;

@@ -15,6 +15,8 @@ pub struct ClusterView {
     pub epoch: Epoch,
     /// The primary of this epoch that may be spoken to; `None` = nobody knows, statements to a primary wait.
     pub primary: Option<NodeId>,
+    /// Why there is no primary; for people.
+    pub no_primary: Option<Arc<str>>,
     /// By `NodeId`.
     pub nodes: Box<[NodeView]>,
 }
@@ -42,6 +44,12 @@ pub struct NodeView {
     /// Which start of the server this is (PostgreSQL: `pg_postmaster_start_time()` in microseconds since 1970): changes with each restart.
     /// Sticky reads hold for one start only, and a new backend proves that it leads to the same one.
     pub start: u64,
+    /// How often its history has forked (PostgreSQL's timeline); 0 = not known.
+    pub timeline: u32,
+    /// Connections that the server gives to ordinary users in all; 0 = not known.
+    pub slots: u32,
+    /// When it came back; `Tick::ZERO` for a node that was up from the start. Reads are let in gradually from then on.
+    pub since: Tick,
     /// Whether positions can be compared with the current primary's (same system, same history); `None` = yes, else why not.
     pub unfit: Option<Arc<str>>,
     /// The server's version as it says itself, e.g. `15.18`.

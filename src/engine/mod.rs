@@ -3,8 +3,12 @@
 pub mod catalog;
 pub mod embedded;
 pub mod identity;
+pub mod position;
+pub mod probe;
 pub mod table;
 pub mod words;
 
 pub use catalog::CatalogLoader;
+pub use position::Position;
+pub use probe::{Observation, Part, Probe, ProbeError};
 pub use words::{Certainty, Class, Dirt, Epoch, NodeId, NodeSet, Pin, PinReason, TxState};

@@ -1,11 +1,11 @@
 //! Promise: a throwaway cluster starts, replicates, obeys, and leaves nothing behind.
 
-use primacy::engine::embedded::{DATABASE, Embedded, Options, Stop};
-use primacy::postgres::embedded::Cluster;
+use crate::support::{Servers, own_cluster, shared};
+use primacy::engine::embedded::{DATABASE, Embedded, Endpoint, Stop};
 
 #[tokio::test]
 async fn postgres_replicates_restarts_and_promotes() {
-    let cluster = Cluster::start(&Options::replicas(2)).await.unwrap();
+    let cluster = own_cluster(2).await;
     cluster.sql(0, DATABASE, "CREATE TABLE t (n int)").await.unwrap();
     cluster.sql(0, DATABASE, "INSERT INTO t VALUES (1)").await.unwrap();
     cluster.wait_caught_up().await.unwrap();
@@ -35,4 +35,15 @@ async fn postgres_replicates_restarts_and_promotes() {
             [[Some("3".to_owned())]]
         );
     }
+}
+
+#[tokio::test]
+async fn tests_share_servers_and_have_their_own_databases() {
+    let servers = Servers::postgres().await;
+    let (one, other) = (servers.fresh_database().await, servers.fresh_database().await);
+    let Endpoint { host, port, .. } = &servers.endpoints[0];
+    let owner = one.connect(host, *port).await.unwrap();
+    owner.batch_execute("CREATE TABLE t (n int)").await.unwrap();
+    let stranger = shared::connect(host, *port, &other.name, &other.user, &one.password).await;
+    assert!(stranger.is_err(), "each user has a password of its own");
 }

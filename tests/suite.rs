@@ -1,3 +1,11 @@
 //! All integration tests: one module per promise.
+#![allow(unreachable_pub, reason = "a test binary exports nothing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking; clippy.toml's exemption does not reach what is outside #[test] functions"
+)]
 
 mod embedded;
+mod support;

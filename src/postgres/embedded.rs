@@ -117,7 +117,11 @@ impl Embedded for Cluster {
         let machine = Machine::prepare(&["postgres", "nobody"])?;
         let mut endpoints = Vec::new();
         for number in 1..=options.replicas + 1 {
-            endpoints.push(Endpoint { name: format!("pg{number}"), host: "127.0.0.1", port: free_port()? });
+            endpoints.push(Endpoint {
+                name: format!("pg{number}"),
+                host: "127.0.0.1".into(),
+                port: free_port()?,
+            });
         }
         let processes = endpoints.iter().map(|_| Mutex::new(None)).collect();
         let primary = AtomicUsize::new(0);

@@ -7,6 +7,7 @@ pub mod machine;
 pub mod reaper;
 
 use crate::config::settings::EngineKind;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::future::Future;
 use std::path::PathBuf;
@@ -69,12 +70,12 @@ pub const REPLICATION: Account = Account { user: "replicator", password: "embedd
 pub const DATABASE: &str = "app";
 
 /// One server, as a client finds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Its name in a configuration.
     pub name: String,
     /// Always loopback.
-    pub host: &'static str,
+    pub host: String,
     /// TCP port; the same for the life of the cluster.
     pub port: u16,
 }
@@ -206,21 +207,26 @@ pub trait Embedded: Sized + Send + Sync + 'static {
         }
     }
 
-    /// The keys `engine`, `monitor` and `nodes` of a cluster in a configuration file, indented by four.
+    /// The part of a configuration file that says where the cluster is: [`yaml`].
     fn yaml(&self) -> String {
-        let engine = match self.engine() {
-            EngineKind::Postgres => "postgres",
-            EngineKind::Mysql => "mysql",
-            EngineKind::Mariadb => "mariadb",
-        };
-        let mut text = format!(
-            "    engine: {engine}\n    monitor: {{ user: {}, password: {} }}\n    nodes:\n",
-            MONITOR.user, MONITOR.password
-        );
-        for Endpoint { name, host, port } in self.endpoints() {
-            // Writing to a String cannot fail.
-            writeln!(text, "      {name}: {{ address: \"{host}:{port}\" }}").unwrap_or_default();
-        }
-        text
+        yaml(self.engine(), self.endpoints())
     }
+}
+
+/// The keys `engine`, `monitor` and `nodes` of a cluster in a configuration file, indented by four.
+#[must_use]
+pub fn yaml(engine: EngineKind, endpoints: &[Endpoint]) -> String {
+    let engine = match engine {
+        EngineKind::Postgres => "postgres",
+        EngineKind::Mysql => "mysql",
+        EngineKind::Mariadb => "mariadb",
+    };
+    let Account { user, password } = MONITOR;
+    let mut text =
+        format!("    engine: {engine}\n    monitor: {{ user: {user}, password: {password} }}\n    nodes:\n");
+    for Endpoint { name, host, port } in endpoints {
+        // Writing to a String cannot fail.
+        writeln!(text, "      {name}: {{ address: \"{host}:{port}\" }}").unwrap_or_default();
+    }
+    text
 }

@@ -1,0 +1,123 @@
+//! All pools of one cluster, by node, user and database, and the books of its nodes.
+
+use super::Pooled;
+use super::budget::NodeBudget;
+use super::limits::Limits;
+use super::pool::Pool;
+use crate::engine::NodeId;
+use hashbrown::{Equivalent, HashMap};
+use parking_lot::RwLock;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// Whose backends a pool holds, and to what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolKey {
+    /// The node.
+    pub node: NodeId,
+    /// The user, by its name on the server.
+    pub user: Arc<str>,
+    /// The database, by its name on the server.
+    pub database: Arc<str>,
+}
+
+/// A key that is looked up without owning it.
+struct Sought<'a>(NodeId, &'a str, &'a str);
+
+impl Hash for PoolKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.node, &*self.user, &*self.database).hash(state);
+    }
+}
+
+impl Hash for Sought<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.0, self.1, self.2).hash(state);
+    }
+}
+
+impl Equivalent<PoolKey> for Sought<'_> {
+    fn equivalent(&self, key: &PoolKey) -> bool {
+        self.0 == key.node && *self.1 == *key.user && *self.2 == *key.database
+    }
+}
+
+/// All pools of one cluster. Sessions look a pool up once and keep it.
+pub struct Pools<B: Pooled> {
+    pools: RwLock<HashMap<PoolKey, Arc<Pool<B>>>>,
+    nodes: RwLock<HashMap<NodeId, Arc<NodeBudget>>>,
+}
+
+impl<B: Pooled> Pools<B> {
+    /// No pools yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { pools: RwLock::default(), nodes: RwLock::default() }
+    }
+
+    /// The books of a node: without limits until they are set.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> Arc<NodeBudget> {
+        if let Some(budget) = self.nodes.read().get(&node) {
+            return Arc::clone(budget);
+        }
+        Arc::clone(self.nodes.write().entry(node).or_insert_with(NodeBudget::new))
+    }
+
+    /// The pool of that key; made with `limits` when there is none yet.
+    pub fn get(
+        &self,
+        node: NodeId,
+        user: &str,
+        database: &str,
+        limits: impl FnOnce() -> Limits,
+    ) -> Arc<Pool<B>> {
+        let sought = Sought(node, user, database);
+        if let Some(pool) = self.pools.read().get(&sought) {
+            return Arc::clone(pool);
+        }
+        let budget = self.node(node);
+        let mut pools = self.pools.write();
+        if let Some(pool) = pools.get(&sought) {
+            return Arc::clone(pool);
+        }
+        let key = PoolKey { node, user: user.into(), database: database.into() };
+        let pool = Pool::new(key.clone(), limits(), budget);
+        pools.insert(key, Arc::clone(&pool));
+        pool
+    }
+
+    /// All pools, for the ticker, the console and reloads.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Pool<B>>> {
+        self.pools.read().values().cloned().collect()
+    }
+
+    /// Invalidates the pools that `which` names: those of a node that restarted, of a user with a new password.
+    pub fn invalidate(&self, which: impl Fn(&PoolKey) -> bool) {
+        self.all().iter().filter(|pool| which(pool.key())).for_each(|pool| pool.invalidate());
+    }
+
+    /// Closes and forgets the pools that `gone` names: their node, user or database left the configuration.
+    pub fn close(&self, gone: impl Fn(&PoolKey) -> bool) {
+        let closed: Vec<_> = self.pools.write().extract_if(|key, _| gone(key)).collect();
+        closed.iter().for_each(|(_, pool)| pool.close());
+    }
+
+    /// Forgets pools that are empty and that nobody keeps, so that users who come once do not stay for ever.
+    pub fn sweep(&self) {
+        self.pools.write().retain(|_, pool| Arc::strong_count(pool) > 1 || !pool.is_empty());
+    }
+}
+
+impl<B: Pooled> Default for Pools<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<B: Pooled> std::fmt::Debug for Pools<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pools").field("pools", &self.pools.read().len()).finish_non_exhaustive()
+    }
+}

@@ -1,3 +1,8 @@
 //! What is PostgreSQL's own.
 
+pub mod accept;
+pub mod auth;
 pub mod embedded;
+pub mod handshake;
+pub mod login;
+pub mod wire;

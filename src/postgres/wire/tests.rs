@@ -1,0 +1,1 @@
+//! The wire against `postgres-protocol` as the oracle.

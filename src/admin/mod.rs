@@ -1,9 +1,16 @@
 //! The operator's door: HTTP and console, two views of one model of the process's state.
 
 pub mod command;
+pub mod console;
+mod memory;
 pub mod rows;
 pub mod status;
+mod when;
 
 pub use command::{Command, CommandError, Scope};
+pub use console::{Answer, Console, Flavour, Rights};
 pub use rows::{ConfigRow, DatabaseRow, PinRow, PoolRow, SocketRow};
 pub use status::{Explanation, Inspect, Status};
+
+#[cfg(test)]
+pub(crate) mod fake;

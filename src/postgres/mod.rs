@@ -2,7 +2,10 @@
 
 pub mod accept;
 pub mod auth;
+pub mod catalog;
+pub mod connections;
 pub mod embedded;
 pub mod handshake;
 pub mod login;
+pub mod lookup;
 pub mod wire;

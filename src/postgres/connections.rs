@@ -1,0 +1,252 @@
+//! Connections of our own to the servers, for catalog loads, look-ups of users and admin: few, bounded, opened when
+//! first needed, to the primary if it can be reached. Client traffic never runs on them.
+
+use crate::config::settings::Node;
+use crate::config::units::Secret;
+use crate::task;
+use futures_util::future::try_join_all;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, NoTls, Row};
+
+/// An unused connection is closed after so long.
+const IDLE: Duration = Duration::from_secs(60);
+/// A connection is closed when it is so old: settings of roles and databases are read at its start only.
+const AGE: Duration = Duration::from_secs(30 * 60);
+
+/// The servers that may be asked, best first: the current primary, then the others. Asked at each connect and use.
+pub type Nodes = Arc<dyn Fn() -> Vec<Arc<Node>> + Send + Sync>;
+
+/// As whom, and where to.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Login name.
+    pub user: Arc<str>,
+    /// Its password.
+    pub password: Secret,
+    /// The database.
+    pub database: Arc<str>,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// No server could be connected to; names each and its reason.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Too many questions are waiting, or the server does not answer.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The server refused, or the connection broke.
+    #[error("{}", describe(.0))]
+    Server(#[from] tokio_postgres::Error),
+}
+
+/// A statement with its parameters and their types: sent whole, without a round trip to prepare it.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// The text.
+    pub sql: &'a str,
+    /// `$1`, `$2`, …
+    pub parameters: &'a [(&'a (dyn ToSql + Sync), Type)],
+}
+
+/// A bounded set of connections of one account to one database.
+#[derive(Clone)]
+pub struct Connections {
+    pool: bb8::Pool<Manager>,
+    nodes: Nodes,
+    patience: Duration,
+}
+
+impl Connections {
+    /// Opens nothing yet. At most `size` connections; a question that has no answer after `patience` (connecting included)
+    /// fails. Needs a tokio runtime.
+    pub fn new(nodes: Nodes, account: Account, size: u32, patience: Duration) -> Self {
+        let manager = Manager { nodes: Arc::clone(&nodes), account, patience };
+        // Looking at a connection before each use is a round trip; a broken one is noticed by its task, or by its use.
+        let pool = bb8::Pool::builder()
+            .max_size(size.max(1))
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .connection_timeout(patience)
+            .idle_timeout(Some(IDLE))
+            .max_lifetime(Some(AGE))
+            .build_unchecked(manager);
+        Self { pool, nodes, patience }
+    }
+
+    /// Asks `queries` in one round trip on one connection; the rows of each, in order. A connection that turns out to be
+    /// dead is replaced once: only questions belong here, nothing that must not run twice. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`QueryError`] says; the error of the first query that failed.
+    pub async fn ask(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, QueryError> {
+        match tokio::time::timeout(self.patience, self.ask_again(queries)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(QueryError::Timeout(self.patience)),
+        }
+    }
+
+    /// Whether any connection stands.
+    #[must_use]
+    pub fn are_open(&self) -> bool {
+        self.pool.state().connections > 0
+    }
+
+    async fn ask_again(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, QueryError> {
+        match self.ask_once(queries).await {
+            Err(QueryError::Server(error)) if error.is_closed() => self.ask_once(queries).await,
+            answer => answer,
+        }
+    }
+
+    async fn ask_once(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, QueryError> {
+        let mut connection = self.check_out().await?;
+        // Stays so if this future is dropped in the middle: a connection that owes an answer is not used again.
+        connection.spent = true;
+        let asked = queries.iter().map(|query| connection.client.query_typed(query.sql, query.parameters));
+        let answer = try_join_all(asked).await;
+        connection.spent = answer.is_err();
+        Ok(answer?)
+    }
+
+    /// A connection to the best server, or a new one: a replica that served while there was no primary is let go.
+    async fn check_out(&self) -> Result<bb8::PooledConnection<'_, Manager>, QueryError> {
+        loop {
+            let mut connection = self.pool.get().await.map_err(|error| match error {
+                bb8::RunError::User(error) => error,
+                bb8::RunError::TimedOut => QueryError::Timeout(self.patience),
+            })?;
+            let best = (self.nodes)().first().is_none_or(|node| node.name == connection.node);
+            if connection.fresh || (best && !connection.client.is_closed()) {
+                connection.fresh = false;
+                return Ok(connection);
+            }
+            connection.spent = true;
+        }
+    }
+}
+
+/// One connection.
+struct Connection {
+    client: Client,
+    node: Arc<str>,
+    /// Not used yet.
+    fresh: bool,
+    /// Not to be used again.
+    spent: bool,
+}
+
+/// Opens connections for bb8.
+struct Manager {
+    nodes: Nodes,
+    account: Account,
+    patience: Duration,
+}
+
+impl bb8::ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = QueryError;
+
+    async fn connect(&self) -> Result<Connection, QueryError> {
+        let mut failures = String::new();
+        for node in (self.nodes)() {
+            match self.connect_to(&node).await {
+                Ok(client) => {
+                    return Ok(Connection {
+                        client,
+                        node: Arc::clone(&node.name),
+                        fresh: true,
+                        spent: false,
+                    });
+                }
+                Err(error) => append(&mut failures, &node.name, &error),
+            }
+        }
+        let nobody = failures.is_empty();
+        Err(QueryError::Unreachable(if nobody {
+            "the cluster has no node to ask".to_owned()
+        } else {
+            failures
+        }))
+    }
+
+    async fn is_valid(&self, connection: &mut Connection) -> Result<(), QueryError> {
+        Ok(connection.client.check_connection().await?)
+    }
+
+    fn has_broken(&self, connection: &mut Connection) -> bool {
+        connection.spent || connection.client.is_closed()
+    }
+}
+
+impl Manager {
+    async fn connect_to(&self, node: &Node) -> Result<Client, String> {
+        let mut config = tokio_postgres::Config::new();
+        let limit = self.patience.as_millis();
+        // The search path keeps operators and functions that users made out of our own statements.
+        config
+            .user(&*self.account.user)
+            .password(self.account.password.expose())
+            .dbname(&*self.account.database)
+            .application_name("primacy")
+            .options(format!(
+                "-c search_path=pg_catalog -c statement_timeout={limit} -c client_encoding=UTF8"
+            ))
+            .ssl_mode(tokio_postgres::config::SslMode::Disable);
+        let login = async {
+            let stream = open(node).await?;
+            let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|e| describe(&e))?;
+            let name = Arc::clone(&node.name);
+            task::spawn("catalog connection", async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(node = %name, error = %describe(&error), "a connection of ours ended");
+                }
+            });
+            Ok(client)
+        };
+        match tokio::time::timeout(self.patience, login).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no connection within {:?}", self.patience)),
+        }
+    }
+}
+
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// A stream to the node's PostgreSQL, encrypted as its `tls` says.
+async fn open(node: &Node) -> Result<Box<dyn Socket>, String> {
+    if node.host.starts_with('/') {
+        let path = format!("{}/.s.PGSQL.{}", node.host, node.port);
+        return Ok(Box::new(UnixStream::connect(&path).await.map_err(|e| format!("{path}: {e}"))?));
+    }
+    let stream = TcpStream::connect((&*node.host, node.port)).await;
+    let stream = stream.map_err(|e| format!("{}:{}: {e}", node.host, node.port))?;
+    Ok(Box::new(stream))
+}
+
+/// `n1: connection refused; n2: …`
+fn append(failures: &mut String, node: &str, error: &str) {
+    if !failures.is_empty() {
+        failures.push_str("; ");
+    }
+    failures.push_str(node);
+    failures.push_str(": ");
+    failures.push_str(error);
+}
+
+/// The server's own words with their SQLSTATE, else the client library's with its cause.
+fn describe(error: &tokio_postgres::Error) -> String {
+    if let Some(server) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", server.message(), server.code().code());
+    }
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

@@ -1,13 +1,15 @@
 //! Connections of our own to the servers, for catalog loads, look-ups of users and admin: few, bounded, opened when
 //! first needed, to the primary if it can be reached. Client traffic never runs on them.
 
-use crate::config::settings::Node;
+use crate::config::settings::{Node, ServerTlsMode};
 use crate::config::units::Secret;
+use crate::net::stream::Stream;
+use crate::net::tls::Connector;
 use crate::task;
 use futures_util::future::try_join_all;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Row};
@@ -16,6 +18,9 @@ use tokio_postgres::{Client, NoTls, Row};
 const IDLE: Duration = Duration::from_secs(60);
 /// A connection is closed when it is so old: settings of roles and databases are read at its start only.
 const AGE: Duration = Duration::from_secs(30 * 60);
+
+/// SSLRequest: its length, and the code that stands where a protocol version would.
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];
 
 /// The servers that may be asked, best first: the current primary, then the others. Asked at each connect and use.
 pub type Nodes = Arc<dyn Fn() -> Vec<Arc<Node>> + Send + Sync>;
@@ -216,18 +221,34 @@ impl Manager {
     }
 }
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
-
-/// A stream to the node's PostgreSQL, encrypted as its `tls` says.
-async fn open(node: &Node) -> Result<Box<dyn Socket>, String> {
+/// A stream to the node's PostgreSQL, encrypted as its `tls` says (a unix socket never is, as with libpq).
+async fn open(node: &Node) -> Result<Stream, String> {
+    let failed = |error: std::io::Error| format!("{}:{}: {error}", node.host, node.port);
     if node.host.starts_with('/') {
         let path = format!("{}/.s.PGSQL.{}", node.host, node.port);
-        return Ok(Box::new(UnixStream::connect(&path).await.map_err(|e| format!("{path}: {e}"))?));
+        return Ok(Stream::Unix(UnixStream::connect(path).await.map_err(failed)?));
     }
-    let stream = TcpStream::connect((&*node.host, node.port)).await;
-    let stream = stream.map_err(|e| format!("{}:{}: {e}", node.host, node.port))?;
-    Ok(Box::new(stream))
+    let socket = TcpStream::connect((&*node.host, node.port)).await.map_err(failed)?;
+    let stream = Stream::tcp(socket).map_err(failed)?;
+    if node.tls.mode == ServerTlsMode::Disable { Ok(stream) } else { encrypted(stream, node).await }
+}
+
+/// Asks for TLS and goes on with it, or in clear where `prefer` allows it.
+async fn encrypted(mut stream: Stream, node: &Node) -> Result<Stream, String> {
+    let words = |error: std::io::Error| error.to_string();
+    stream.write_all(&SSL_REQUEST).await.map_err(words)?;
+    stream.flush().await.map_err(words)?;
+    match stream.read_u8().await.map_err(words)? {
+        b'S' => {
+            let settings = node.tls.clone();
+            // Reads the authority's file, or the system's many.
+            let connector = task::blocking(move || Connector::load(&settings)).await;
+            let connector = connector.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+            connector.connect(stream, &node.host).await.map_err(|e| format!("TLS: {e}"))
+        }
+        _ if node.tls.mode == ServerTlsMode::Prefer => Ok(stream),
+        _ => Err("the server has no TLS, and the node's `tls` demands it".to_owned()),
+    }
 }
 
 /// `n1: connection refused; n2: …`

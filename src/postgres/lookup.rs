@@ -45,14 +45,16 @@ enum Method {
     Directly,
 }
 
+/// A flight, and how many share it.
+type Shared = (usize, Arc<Flight>);
 type Answer = Result<Option<Arc<UserRecord>>, LookupError>;
 
 /// Look-ups by the monitor's account in the monitor's database.
 pub struct Lookups {
     connections: Connections,
     method: Mutex<Option<Method>>,
-    /// By user, with the number of those who share the flight.
-    flights: Mutex<HashMap<Arc<str>, (usize, Arc<Flight>)>>,
+    /// By user.
+    flights: Mutex<HashMap<Arc<str>, Shared>>,
     /// Orders arrivals and beginnings of queries.
     ticket: AtomicU64,
 }

@@ -1,5 +1,12 @@
 //! Arguments in, exit code out.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::io::Write;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    primacy::cli::run(std::env::args_os()).unwrap_or_else(|error| {
+        // Nobody is left to tell when standard error is closed.
+        writeln!(std::io::stderr(), "primacy: {error:#}").ok();
+        ExitCode::FAILURE
+    })
 }

@@ -4,6 +4,7 @@
 
 use super::units::{Bytes, Secret};
 use ipnet::IpNet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,6 +81,15 @@ pub enum ListenAddress {
     Tcp(SocketAddr),
     /// `unix:/run/primacy/.s.PGSQL.6432`.
     Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Where a session's statements go: a listener's, a user's, a client's own wish.

@@ -2,9 +2,12 @@
 
 pub mod command;
 pub mod console;
+pub mod http;
 mod memory;
+pub mod metrics;
 pub mod rows;
 pub mod status;
+pub mod token;
 mod when;
 
 pub use command::{Command, CommandError, Scope};

@@ -8,4 +8,5 @@ pub mod embedded;
 pub mod handshake;
 pub mod login;
 pub mod lookup;
+pub mod table;
 pub mod wire;

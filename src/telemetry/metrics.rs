@@ -8,6 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use std::borrow::Cow;
 use std::fmt;
 
 /// What [`Exposition::render`] is: the value of the HTTP header `Content-Type`.
@@ -143,17 +144,17 @@ impl Collector for Exposition {
             match rows {
                 Rows::Gauge(rows) => {
                     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-                    each(&mut family, rows, |mut metric, value| metric.encode_gauge(value))?;
+                    each(&mut family, rows, |metric, value| metric.encode_gauge(value))?;
                 }
                 Rows::Counter(rows) => {
                     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-                    each(&mut family, rows, |mut metric, value| {
+                    each(&mut family, rows, |metric, value| {
                         metric.encode_counter::<NoLabelSet, _, f64>(value, None)
                     })?;
                 }
                 Rows::Histogram(rows) => {
                     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
-                    each(&mut family, rows, |mut metric, value| {
+                    each(&mut family, rows, |metric, value| {
                         let buckets = buckets(value);
                         let sum = value.sum_us as f64 * 1e-6;
                         metric.encode_histogram::<NoLabelSet>(sum, value.count(), &buckets, None)
@@ -168,9 +169,23 @@ impl Collector for Exposition {
 fn each<V>(
     family: &mut MetricEncoder<'_>,
     rows: &[(Labels, V)],
-    mut encode: impl FnMut(MetricEncoder<'_>, &V) -> fmt::Result,
+    encode: impl Fn(&mut MetricEncoder<'_>, &V) -> fmt::Result,
 ) -> fmt::Result {
-    rows.iter().try_for_each(|(labels, value)| encode(family.encode_family(labels)?, value))
+    rows.iter().try_for_each(|(labels, value)| {
+        if labels.is_empty() {
+            return encode(family, value);
+        }
+        let labels: Vec<_> = labels.iter().map(|(name, value)| (*name, escaped(value))).collect();
+        encode(&mut family.encode_family(&labels)?, value)
+    })
+}
+
+// The library writes values as they are, but a database's name may hold anything.
+fn escaped(value: &str) -> Cow<'_, str> {
+    if value.contains(['\\', '"', '\n']) {
+        return Cow::Owned(value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"));
+    }
+    Cow::Borrowed(value)
 }
 
 // The library's word for infinity is the greatest number.

@@ -1,5 +1,7 @@
 //! Sockets: listening, TLS, the firewall.
 
+pub mod firewall;
+pub mod listener;
 pub mod stream;
 pub mod tls;
 

@@ -3,15 +3,22 @@
 use super::{Front, users};
 use crate::support::{PATIENCE, Servers};
 use primacy::config::settings::Passthrough;
-use primacy::postgres::wire::{Frames, ServerError};
+use primacy::postgres::wire::{CANCEL_REQUEST, Frames, SSL_REQUEST, ServerError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// What is answered until the other side closes. Nothing more is sent.
 async fn answer(port: u16, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
+    // Who asks for TLS waits for the answer.
+    let (question, rest) =
+        bytes.split_at(if bytes.get(4..8) == Some(&SSL_REQUEST.to_be_bytes()) { 8 } else { 0 });
+    if !question.is_empty() {
+        stream.write_all(question).await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'N');
+    }
+    stream.write_all(rest).await.unwrap();
     match tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
         .await
         .expect("the other side must close")
@@ -50,7 +57,6 @@ fn comparable(answer: &[u8]) -> String {
 async fn first_packets_are_answered_as_by_the_server() {
     let servers = Servers::postgres().await;
     let front = Front::tcp(users(Passthrough::Verifier)).await;
-    let (ssl, cancel) = (80_877_103, 80_877_102);
     let startup = |rest: &[u8]| packet(version(3, 0), rest);
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("protocol 4.0", packet(version(4, 0), b"user\0x\0\0")),
@@ -66,10 +72,10 @@ async fn first_packets_are_answered_as_by_the_server() {
         ("no value", startup(b"user\0x\0database\0")),
         ("bytes after the end", startup(b"user\0x\0\0more\0")),
         ("bad replication", startup(b"user\0x\0replication\0maybe\0\0")),
-        ("SSLRequest twice", [packet(ssl, b""), packet(ssl, b"")].concat()),
-        ("cancel of nobody", packet(cancel, &[0, 0, 0, 1, 0, 0, 0, 2])),
-        ("cancel too short", packet(cancel, &[0, 0, 0, 1])),
-        ("SSLRequest, then no user", [packet(ssl, b""), startup(b"\0")].concat()),
+        ("SSLRequest twice", [packet(SSL_REQUEST, b""), packet(SSL_REQUEST, b"")].concat()),
+        ("cancel of nobody", packet(CANCEL_REQUEST, &[0, 0, 0, 1, 0, 0, 0, 2])),
+        ("cancel too short", packet(CANCEL_REQUEST, &[0, 0, 0, 1])),
+        ("SSLRequest, then no user", [packet(SSL_REQUEST, b""), startup(b"\0")].concat()),
         ("wrong message", [startup(b"user\0x\0\0"), b"Q\0\0\0\x05\0".to_vec()].concat()),
         ("wrong mechanism", [startup(b"user\0x\0\0"), b"p\0\0\0\x0bPLAIN\0\xff".to_vec()].concat()),
         (
@@ -89,7 +95,9 @@ async fn first_packets_are_answered_as_by_the_server() {
     ];
     let mut wrong = String::new();
     for (name, bytes) in cases {
-        let theirs = comparable(&answer(servers.endpoints[0].port, &bytes).await);
+        // Newer servers speak 3.2 too; we do not.
+        let theirs =
+            comparable(&answer(servers.endpoints[0].port, &bytes).await).replace("3.0 to 3.2", "3.0 to 3.0");
         let ours = comparable(&answer(front.port(), &bytes).await);
         if theirs != ours {
             wrong += &format!("{name}:\n  server  {theirs}\n  primacy {ours}\n");

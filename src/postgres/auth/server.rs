@@ -53,6 +53,16 @@ fn unsupported(message: &str) -> Failure {
     Failure::Malformed(Box::new(ClientError::new("0A000", 0, message).fatal()))
 }
 
+/// A character of the client's as the server shows it.
+fn shown(character: char) -> String {
+    if character.is_ascii_graphic() {
+        format!("'{character}'")
+    } else {
+        let mut bytes = [0; 4];
+        format!("0x{:02x}", character.encode_utf8(&mut bytes).bytes().next().unwrap_or(0))
+    }
+}
+
 impl Start {
     /// `nonce` is fresh randomness: [`super::nonce`].
     #[must_use]
@@ -67,17 +77,21 @@ impl Start {
     pub fn next(self, client_first: &[u8]) -> Result<(Challenged, String), Failure> {
         let text =
             std::str::from_utf8(client_first).map_err(|_| malformed("The message is not valid UTF-8."))?;
-        let (flag, rest) = text.split_once(',').ok_or_else(|| malformed("The message is too short."))?;
-        let binding = match flag {
-            "n" => "biws",
-            "y" => "eSws",
-            _ if flag.starts_with("p=") => {
+        let mut characters = text.chars();
+        let binding = match characters.next() {
+            Some('n') => "biws",
+            Some('y') => "eSws",
+            Some('p') => {
                 return Err(malformed(
                     "The client selected SCRAM-SHA-256 without channel binding, but the SCRAM message includes channel binding data.",
                 ));
             }
-            _ => return Err(malformed("Unexpected channel-binding flag.")),
+            other => {
+                let flag = other.map_or_else(String::new, shown);
+                return Err(malformed(&format!("Unexpected channel-binding flag \"{flag}\".")));
+            }
         };
+        let rest = characters.as_str().strip_prefix(',').ok_or_else(|| malformed("Comma expected."))?;
         let (identity, bare) = rest.split_once(',').ok_or_else(|| malformed("Comma expected."))?;
         if identity.starts_with("a=") {
             return Err(unsupported("client uses authorization identity, but it is not supported"));
@@ -92,11 +106,8 @@ impl Start {
         let (_, rest) = attribute(bare, 'n').ok_or_else(|| malformed("Attribute \"n\" expected."))?;
         let (client_nonce, _) = attribute(rest, 'r').ok_or_else(|| malformed("Attribute \"r\" expected."))?;
         if !is_nonce(client_nonce) {
-            return Err(told(
-                "08P01",
-                "non-printable characters in SCRAM nonce",
-                "The nonce is empty or not printable.",
-            ));
+            let told = ClientError::new("08P01", 0, "non-printable characters in SCRAM nonce").fatal();
+            return Err(Failure::Malformed(Box::new(told)));
         }
         let nonce = format!("{client_nonce}{}", self.nonce);
         let first = format!("r={nonce},s={},i={}", encode(&self.verifier.salt), self.verifier.iterations);

@@ -177,5 +177,22 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Takes any bytes through every decoder of this module: what fuzzing calls. Gives how many whole frames there are.
+#[must_use]
+pub fn decode_all(bytes: &[u8]) -> usize {
+    let mut frames = Frames::new(bytes, FRAME_MAX);
+    let mut whole = 0;
+    while let Some(Ok(frame)) = frames.next() {
+        drop(ServerError::parse(frames.body(&frame)));
+        let mut fields = Fields(frames.body(&frame));
+        while fields.u8().is_some() && fields.text().is_some() && fields.i16().is_some() {}
+        if !frame.complete {
+            break;
+        }
+        whole += 1;
+    }
+    whole
+}
+
 #[cfg(test)]
 mod tests;

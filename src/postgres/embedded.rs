@@ -1,20 +1,17 @@
 //! PostgreSQL clusters of our own, from the programs found on this machine.
 
-use crate::clock;
 use crate::config::settings::EngineKind;
-use crate::engine::embedded::machine::{Machine, POLL, Process, free_port, tail};
+use crate::engine::embedded::servers::{Servers, first};
 use crate::engine::embedded::{
-    ADMIN, APP, DATABASE, Embedded, EmbeddedError, Endpoint, MONITOR, Options, PATIENCE, REPLICATION, Rows,
+    APP, Account, DATABASE, Embedded, EmbeddedError, Endpoint, MONITOR, Options, PATIENCE, REPLICATION, Rows,
     Stop,
 };
 use crate::task;
+use futures_util::future::try_join_all;
 use nix::sys::signal::Signal;
-use parking_lot::Mutex;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// The oldest version that is used.
@@ -59,14 +56,9 @@ REVOKE ALL ON FUNCTION primacy_user(text) FROM PUBLIC;
 /// A running cluster.
 #[derive(Debug)]
 pub struct Cluster {
-    // Dropped first: the reaper ends the servers in order before their handles kill what is left.
-    machine: Machine,
+    servers: Servers,
     programs: PathBuf,
     version: String,
-    endpoints: Vec<Endpoint>,
-    // By node; None = stopped.
-    processes: Vec<Mutex<Option<Arc<Process>>>>,
-    primary: AtomicUsize,
 }
 
 /// The directories of PostgreSQL programs on this machine that could be used, the newest version first.
@@ -91,6 +83,8 @@ pub fn installed() -> Vec<PathBuf> {
 }
 
 impl Embedded for Cluster {
+    const ADMIN: Account = Account { user: "postgres", password: "embedded-admin" };
+
     fn engine(&self) -> EngineKind {
         EngineKind::Postgres
     }
@@ -100,11 +94,11 @@ impl Embedded for Cluster {
     }
 
     fn endpoints(&self) -> &[Endpoint] {
-        &self.endpoints
+        self.servers.endpoints()
     }
 
     fn primary(&self) -> usize {
-        self.primary.load(Ordering::Acquire)
+        self.servers.primary()
     }
 
     async fn start(options: &Options) -> Result<Self, EmbeddedError> {
@@ -114,32 +108,20 @@ impl Embedded for Cluster {
             looked: "/usr/lib/postgresql/*/bin, /usr/pgsql-*/bin, /usr/local, /usr/bin".into(),
             variable: "PRIMACY_PG_BIN",
         })?;
-        let machine = Machine::prepare(&["postgres", "nobody"])?;
-        let mut endpoints = Vec::new();
-        for number in 1..=options.replicas + 1 {
-            endpoints.push(Endpoint {
-                name: format!("pg{number}"),
-                host: "127.0.0.1".into(),
-                port: free_port()?,
-            });
-        }
-        let processes = endpoints.iter().map(|_| Mutex::new(None)).collect();
-        let primary = AtomicUsize::new(0);
-        let mut cluster = Self { machine, programs, version: String::new(), endpoints, processes, primary };
+        let servers = Servers::prepare(&["postgres", "nobody"], "pg", options.replicas + 1)?;
+        let mut cluster = Self { servers, programs, version: String::new() };
         cluster.initialise(options).await?;
         cluster.start_node(0).await?;
         cluster.sql(0, "postgres", &accounts(options)).await?;
         cluster.sql(0, "postgres", &format!("CREATE DATABASE {DATABASE} OWNER {}", APP.user)).await?;
-        cluster.sql(0, DATABASE, &format!("ALTER SCHEMA public OWNER TO {}", APP.user)).await?;
         cluster.version = first(cluster.sql(0, "postgres", "SHOW server_version").await?);
-        futures_util::future::try_join_all((1..=options.replicas).map(|node| cluster.copy_primary(node)))
-            .await?;
+        try_join_all((1..=options.replicas).map(|node| cluster.copy_primary(node))).await?;
         cluster.wait_caught_up().await?;
         Ok(cluster)
     }
 
     async fn sql(&self, node: usize, database: &str, text: &str) -> Result<Rows, EmbeddedError> {
-        let endpoint = self.endpoint(node)?;
+        let endpoint = self.servers.endpoint(node)?;
         let rows = tokio::time::timeout(PATIENCE, self.try_sql(endpoint, database, text)).await;
         let rows = rows.map_err(|_| EmbeddedError::Late { what: format!("{}: {text}", endpoint.name) })?;
         rows.map_err(|error| EmbeddedError::Sql {
@@ -150,53 +132,28 @@ impl Embedded for Cluster {
     }
 
     async fn stop(&self, node: usize, how: Stop) -> Result<(), EmbeddedError> {
-        let process = self.process(node)?;
-        process
-            .set_frozen(false)
-            .or_else(|error| if process.ended().is_some() { Ok(()) } else { Err(error) })?;
-        process.signal(match how {
+        let signal = match how {
             Stop::Fast => Signal::SIGINT,
             Stop::Immediate => Signal::SIGQUIT,
             Stop::Kill => Signal::SIGKILL,
-        })?;
-        if process.wait(&self.machine, PATIENCE).await?.is_none() {
-            return Err(EmbeddedError::Late { what: format!("the end of {}", self.endpoint(node)?.name) });
-        }
-        self.set_process(node, None);
-        Ok(())
+        };
+        self.servers.end(node, signal).await
     }
 
     async fn start_node(&self, node: usize) -> Result<(), EmbeddedError> {
-        let name = self.endpoint(node)?.name.clone();
-        let home = self.home(node);
-        let log_path = home.join("log");
-        let log = File::options().create(true).append(true).read(true).open(&log_path);
-        let log = log.map_err(EmbeddedError::io(format!("opening {}", log_path.display())))?;
-        let duplicate = || log.try_clone().map_err(EmbeddedError::io("duplicating a log's handle"));
-        let mut command = self.machine.command(&self.programs.join("postgres"), true);
-        command.arg("-D").arg(home.join("data")).stdout(duplicate()?).stderr(duplicate()?);
-        let process = Arc::new(self.machine.spawn(&name, command)?);
-        self.set_process(node, Some(process.clone()));
-        let since = clock::now();
-        while self.sql(node, "postgres", "SELECT 1").await.is_err() {
-            if process.ended().is_some() {
-                self.set_process(node, None);
-                return Err(EmbeddedError::Program { what: format!("starting {name}"), output: tail(log) });
-            }
-            if clock::now().since(since) > PATIENCE {
-                return Err(EmbeddedError::Late { what: format!("the start of {name}") });
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
+        let mut command = self.servers.machine().command(&self.programs.join("postgres"), true);
+        command.arg("-D").arg(self.data(node));
+        self.servers
+            .launch(node, command, async || self.sql(node, "postgres", "SELECT 1").await.is_ok())
+            .await
     }
 
     fn pause(&self, node: usize) -> Result<(), EmbeddedError> {
-        self.process(node)?.set_frozen(true)
+        self.servers.process(node)?.set_frozen(true)
     }
 
     fn resume(&self, node: usize) -> Result<(), EmbeddedError> {
-        self.process(node)?.set_frozen(false)
+        self.servers.process(node)?.set_frozen(false)
     }
 
     async fn promote(&self, node: usize) -> Result<(), EmbeddedError> {
@@ -204,15 +161,15 @@ impl Embedded for Cluster {
         let done = first(self.sql(node, "postgres", &format!("SELECT pg_promote(true, {seconds})")).await?);
         if done != "t" {
             return Err(EmbeddedError::Late {
-                what: format!("the promotion of {}", self.endpoint(node)?.name),
+                what: format!("the promotion of {}", self.servers.endpoint(node)?.name),
             });
         }
-        self.primary.store(node, Ordering::Release);
+        self.servers.set_primary(node);
         Ok(())
     }
 
     async fn follow(&self, node: usize) -> Result<(), EmbeddedError> {
-        let running = self.processes.get(node).is_some_and(|process| process.lock().is_some());
+        let running = self.servers.running(node);
         let replica =
             running && first(self.sql(node, "postgres", "SELECT pg_is_in_recovery()").await?) == "t";
         if !replica {
@@ -247,45 +204,30 @@ impl Embedded for Cluster {
             "SELECT pg_last_wal_replay_lsn() >= '{position}' AND EXISTS \
              (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')"
         );
-        for node in 0..self.endpoints.len() {
-            let running = self.processes.get(node).is_some_and(|process| process.lock().is_some());
-            if node != primary && running {
-                self.wait_until(node, "replication", &reached).await?;
-            }
+        for node in self.servers.replicas() {
+            self.wait_until(node, "replication", &reached).await?;
         }
         Ok(())
     }
 }
 
 impl Cluster {
-    fn endpoint(&self, node: usize) -> Result<&Endpoint, EmbeddedError> {
-        self.endpoints
-            .get(node)
-            .ok_or_else(|| EmbeddedError::State { node: node.to_string(), what: "no such node" })
-    }
-
-    fn process(&self, node: usize) -> Result<Arc<Process>, EmbeddedError> {
-        let name = self.endpoint(node)?.name.clone();
-        let process = self.processes.get(node).and_then(|process| process.lock().clone());
-        process.ok_or(EmbeddedError::State { node: name, what: "it is stopped" })
-    }
-
-    fn set_process(&self, node: usize, process: Option<Arc<Process>>) {
-        if let Some(slot) = self.processes.get(node) {
-            *slot.lock() = process;
-        }
-    }
-
-    /// The node's directory: `data`, `log`.
+    /// The node's data directory.
     #[must_use]
-    pub fn home(&self, node: usize) -> PathBuf {
-        self.machine.directory().join(format!("n{node}"))
+    pub fn data(&self, node: usize) -> PathBuf {
+        self.servers.home(node).join("data")
+    }
+
+    /// The file that holds what the node's server wrote.
+    #[must_use]
+    pub fn log(&self, node: usize) -> PathBuf {
+        self.servers.home(node).join("log")
     }
 
     /// Where the nodes' unix sockets are (`.s.PGSQL.<port>`).
     #[must_use]
     pub fn socket_directory(&self) -> &Path {
-        self.machine.directory()
+        self.servers.machine().directory()
     }
 
     /// Where `psql`, `pgbench` and their like are.
@@ -295,11 +237,8 @@ impl Cluster {
     }
 
     async fn initialise(&self, options: &Options) -> Result<(), EmbeddedError> {
-        for node in 0..self.endpoints.len() {
-            self.machine.make_directory(&format!("n{node}"))?;
-        }
-        let data = self.home(0).join("data");
-        let mut initdb = self.machine.command(&self.programs.join("initdb"), true);
+        let data = self.data(0);
+        let mut initdb = self.servers.machine().command(&self.programs.join("initdb"), true);
         initdb.args([
             "--username=postgres",
             "--no-sync",
@@ -309,11 +248,11 @@ impl Cluster {
             "-D",
         ]);
         initdb.arg(&data);
-        self.machine.run("initdb", initdb).await?;
+        self.servers.machine().run("initdb", initdb).await?;
         let mut settings = SETTINGS.to_owned();
         if let Some(tls) = &options.tls {
-            self.machine.write(&data.join("server.crt"), &tls.certificate)?;
-            self.machine.write(&data.join("server.key"), &tls.key)?;
+            self.servers.machine().write(&data.join("server.crt"), &tls.certificate)?;
+            self.servers.machine().write(&data.join("server.key"), &tls.key)?;
             settings.push_str("ssl = on\n");
         }
         for (name, value) in &options.settings {
@@ -322,38 +261,43 @@ impl Cluster {
         settings.push_str("include 'node.conf'\n");
         let path = data.join("postgresql.conf");
         let defaults = fs::read_to_string(&path).map_err(EmbeddedError::io("reading postgresql.conf"))?;
-        self.machine.write(&path, &(defaults + &settings))?;
-        self.machine.write(&data.join("pg_hba.conf"), HBA)?;
+        self.servers.machine().write(&path, &(defaults + &settings))?;
+        self.servers.machine().write(&data.join("pg_hba.conf"), HBA)?;
         self.write_node_settings(0)
     }
 
     fn write_node_settings(&self, node: usize) -> Result<(), EmbeddedError> {
-        let Endpoint { name, port, .. } = self.endpoint(node)?;
-        let sockets = self.machine.directory().display();
+        let Endpoint { name, port, .. } = self.servers.endpoint(node)?;
+        let sockets = self.servers.machine().directory().display();
         let text = format!("port = {port}\ncluster_name = '{name}'\nunix_socket_directories = '{sockets}'\n");
-        self.machine.write(&self.home(node).join("data/node.conf"), &text)
+        self.servers.machine().write(&self.data(node).join("node.conf"), &text)
     }
 
     /// Makes a stopped node a replica of the primary by a fresh copy of it, and starts it.
     async fn copy_primary(&self, node: usize) -> Result<(), EmbeddedError> {
-        let data = self.home(node).join("data");
+        let data = self.data(node);
         if data.exists() {
             fs::remove_dir_all(&data).map_err(EmbeddedError::io(format!("removing {}", data.display())))?;
         }
         self.make_slot(node).await?;
-        let source = self.endpoint(self.primary())?;
-        let mut copy = self.machine.command(&self.programs.join("pg_basebackup"), true);
-        copy.arg("-h").arg(self.machine.directory()).args(["-U", "postgres", "-p", &source.port.to_string()]);
+        let source = self.servers.endpoint(self.primary())?;
+        let mut copy = self.servers.machine().command(&self.programs.join("pg_basebackup"), true);
+        copy.arg("-h").arg(self.servers.machine().directory()).args([
+            "-U",
+            "postgres",
+            "-p",
+            &source.port.to_string(),
+        ]);
         copy.args(["--checkpoint=fast", "--wal-method=stream", "--no-sync", "-D"]).arg(&data);
-        self.machine.run("pg_basebackup", copy).await?;
+        self.servers.machine().run("pg_basebackup", copy).await?;
         self.write_node_settings(node)?;
         let connection = self.connection_to_primary(node)?;
         let slot = slot(node);
-        self.machine.write(
+        self.servers.machine().write(
             &data.join("postgresql.auto.conf"),
             &format!("primary_conninfo = '{connection}'\nprimary_slot_name = '{slot}'\n"),
         )?;
-        self.machine.write(&data.join("standby.signal"), "")?;
+        self.servers.machine().write(&data.join("standby.signal"), "")?;
         self.start_node(node).await?;
         self.wait_until(
             node,
@@ -374,8 +318,8 @@ impl Cluster {
     }
 
     fn connection_to_primary(&self, node: usize) -> Result<String, EmbeddedError> {
-        let Endpoint { host, port, .. } = self.endpoint(self.primary())?;
-        let name = &self.endpoint(node)?.name;
+        let Endpoint { host, port, .. } = self.servers.endpoint(self.primary())?;
+        let name = &self.servers.endpoint(node)?.name;
         let account = REPLICATION;
         Ok(format!(
             "host={host} port={port} user={} password={} application_name={name}",
@@ -390,7 +334,11 @@ impl Cluster {
         text: &str,
     ) -> Result<Rows, tokio_postgres::Error> {
         let mut config = tokio_postgres::Config::new();
-        config.host_path(self.machine.directory()).port(to.port).user(ADMIN.user).dbname(database);
+        config
+            .host_path(self.servers.machine().directory())
+            .port(to.port)
+            .user(Self::ADMIN.user)
+            .dbname(database);
         let (client, connection) = config.connect(NoTls).await?;
         let driver = task::spawn("embedded", connection);
         let messages = client.simple_query(text).await;
@@ -406,23 +354,13 @@ impl Cluster {
 
     /// Asks a node until its answer is `t`.
     async fn wait_until(&self, node: usize, what: &str, question: &str) -> Result<(), EmbeddedError> {
-        let since = clock::now();
-        while first(self.sql(node, "postgres", question).await?) != "t" {
-            if clock::now().since(since) > PATIENCE {
-                return Err(EmbeddedError::Late { what: format!("{what} on {}", self.endpoint(node)?.name) });
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
+        let ask = async || Ok(first(self.sql(node, "postgres", question).await?) == "t");
+        self.servers.until(what, node, ask).await
     }
 }
 
 fn slot(node: usize) -> String {
     format!("replica_{node}")
-}
-
-fn first(rows: Rows) -> String {
-    rows.into_iter().flatten().next().flatten().unwrap_or_default()
 }
 
 /// Every account that [`Embedded`] promises, and what the monitor needs to read verifiers.
@@ -436,8 +374,8 @@ fn accounts(options: &Options) -> String {
          CREATE ROLE {} LOGIN PASSWORD '{}';
          {VERIFIERS}
          GRANT EXECUTE ON FUNCTION primacy_user(text) TO {};",
-        ADMIN.user,
-        ADMIN.password,
+        Cluster::ADMIN.user,
+        Cluster::ADMIN.password,
         REPLICATION.user,
         REPLICATION.password,
         MONITOR.user,

@@ -8,8 +8,9 @@ pub mod shared;
 pub use instance::{Config, Primacy};
 pub use shared::{Database, Servers};
 
+use primacy::config::settings::EngineKind;
 use primacy::engine::embedded::{Embedded as _, EmbeddedError, Options};
-use primacy::postgres;
+use primacy::{mysql, postgres};
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -37,6 +38,23 @@ pub async fn own_cluster(replicas: usize) -> postgres::embedded::Cluster {
 pub async fn own_cluster_with(options: Options) -> postgres::embedded::Cluster {
     let programs = options.programs.clone().or_else(|| environment("PRIMACY_PG_BIN").map(PathBuf::from));
     started(postgres::embedded::Cluster::start(&Options { programs, ..options }).await)
+}
+
+/// A MySQL cluster of the test's own; `None` when this machine has no MySQL.
+pub async fn own_mysql(replicas: usize) -> Option<mysql::embedded::Cluster> {
+    own_mysql_dialect(EngineKind::Mysql, replicas).await
+}
+
+/// The same for MySQL or MariaDB.
+pub async fn own_mysql_dialect(dialect: EngineKind, replicas: usize) -> Option<mysql::embedded::Cluster> {
+    let variable = if dialect == EngineKind::Mysql { "PRIMACY_MYSQLD" } else { "PRIMACY_MARIADBD" };
+    match mysql::embedded::Cluster::start_dialect(dialect, &options(variable, replicas)).await {
+        Err(error @ EmbeddedError::NotFound { .. }) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+        result => Some(started(result)),
+    }
 }
 
 /// Unwraps with the error's own words.

@@ -5,6 +5,7 @@
 
 pub mod machine;
 pub mod reaper;
+pub mod servers;
 
 use crate::config::settings::EngineKind;
 use serde::{Deserialize, Serialize};
@@ -50,7 +51,7 @@ pub struct TlsPem {
 }
 
 /// A login on every node of the cluster. Not secret: the servers listen on loopback and live for minutes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Account {
     /// Login name.
     pub user: &'static str,
@@ -58,8 +59,6 @@ pub struct Account {
     pub password: &'static str,
 }
 
-/// May do everything; by password, over TCP.
-pub const ADMIN: Account = Account { user: "postgres", password: "embedded-admin" };
 /// For the monitor.
 pub const MONITOR: Account = Account { user: "primacy", password: "embedded-monitor" };
 /// An ordinary user that owns the database [`DATABASE`].
@@ -160,6 +159,9 @@ impl EmbeddedError {
 /// A primary with streaming replicas. Node 0 starts as the primary. Every method names nodes by their index and may be called from any
 /// task; those that change a server return when the change is complete. Errors: [`EmbeddedError`], which says which node did what.
 pub trait Embedded: Sized + Send + Sync + 'static {
+    /// May do everything, by password over TCP.
+    const ADMIN: Account;
+
     /// Which engine it is.
     fn engine(&self) -> EngineKind;
     /// The servers' version, as they say it themselves.

@@ -1,9 +1,12 @@
 //! WHAT is true of the nodes: who is up, who is primary, how fresh each is.
 
+pub mod freshness;
 pub mod monitor;
+mod node;
 pub mod rounds;
 pub mod state;
 pub mod view;
+mod watch;
 
 pub use monitor::{MonitorHandle, start};
 pub use rounds::Rounds;

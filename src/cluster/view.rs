@@ -22,7 +22,7 @@ pub struct ClusterView {
 }
 
 /// One node as the monitor last understood it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NodeView {
     /// Its index.
     pub id: NodeId,
@@ -114,5 +114,19 @@ impl ClusterView {
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&NodeView> {
         self.nodes.get(usize::from(id.0))
+    }
+
+    /// Whether nothing differs but the number: then it is not published anew.
+    #[must_use]
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
+        (self.epoch, self.primary, &self.no_primary) == (other.epoch, other.primary, &other.no_primary)
+            && self.nodes == other.nodes
+    }
+}
+
+impl PartialEq for NodeLive {
+    /// The same figures, not equal ones: two views differ when a node's figures are kept elsewhere.
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
     }
 }

@@ -23,6 +23,12 @@ impl NodeSet {
         Self(self.0 | 1 << node.0)
     }
 
+    /// This set without `node`.
+    #[must_use]
+    pub fn without(self, node: NodeId) -> Self {
+        Self(self.0 & !(1 << node.0))
+    }
+
     /// Whether `node` is in it.
     #[must_use]
     pub fn has(self, node: NodeId) -> bool {

@@ -221,5 +221,20 @@ fn last_of_each(all: Vec<(Box<str>, Box<str>)>) -> Vec<(Box<str>, Box<str>)> {
     kept
 }
 
+/// Takes any bytes through this module, as a client's first packets one after the other: what fuzzing calls.
+pub fn decode_all(bytes: &[u8]) {
+    let mut state = First::new();
+    let mut fields = Fields(bytes);
+    while let Some(prefix) = fields.u32() {
+        let Ok(length) = First::body_length(prefix.to_be_bytes()) else { return };
+        let Some(body) = fields.bytes(length) else { return };
+        state = match state.next(body) {
+            Step::Tls(next) | Step::Gss(next) => next,
+            Step::Refuse(refusal) => return drop(refusal.bytes()),
+            Step::Cancel { .. } | Step::Startup(_) => return,
+        };
+    }
+}
+
 #[cfg(test)]
 mod tests;

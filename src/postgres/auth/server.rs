@@ -160,3 +160,12 @@ impl Challenged {
         })
     }
 }
+
+/// Takes any bytes through this module, as a client's first message and, after a NUL, its last: what fuzzing calls.
+pub fn decode_all(bytes: &[u8]) {
+    let mut messages = bytes.splitn(2, |byte| *byte == 0);
+    let start = Start::new(Verifier::mock(&[0; 32], ""), "nonce".to_owned());
+    if let Ok((challenged, _)) = start.next(messages.next().unwrap_or_default()) {
+        drop(challenged.next(messages.next().unwrap_or_default()));
+    }
+}

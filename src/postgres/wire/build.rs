@@ -13,7 +13,7 @@ pub fn message(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// A first packet: the same without a tag.
-fn untagged(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
+pub fn untagged(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     body(out);

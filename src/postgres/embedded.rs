@@ -46,11 +46,12 @@ host  replication all         127.0.0.1/32 scram-sha-256
 
 /// How a monitor that is no superuser reads what a login needs to know.
 const VERIFIERS: &str = "
-CREATE FUNCTION primacy_user(wanted text, OUT verifier text, OUT valid_until timestamptz, OUT can_login boolean,
-                             OUT superuser boolean, OUT connection_limit integer)
-RETURNS SETOF record LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS
-$$SELECT rolpassword, rolvaliduntil, rolcanlogin, rolsuper, rolconnlimit FROM pg_authid WHERE rolname = wanted$$;
-REVOKE ALL ON FUNCTION primacy_user(text) FROM PUBLIC;
+CREATE SCHEMA primacy;
+CREATE FUNCTION primacy.user_lookup(wanted text)
+RETURNS TABLE (rolpassword text, rolvaliduntil timestamptz, rolcanlogin boolean, rolconnlimit integer, rolsuper boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS
+$$SELECT rolpassword, rolvaliduntil, rolcanlogin, rolconnlimit, rolsuper FROM pg_authid WHERE rolname = wanted$$;
+REVOKE ALL ON FUNCTION primacy.user_lookup(text) FROM PUBLIC;
 ";
 
 /// A running cluster.
@@ -373,7 +374,8 @@ fn accounts(options: &Options) -> String {
          GRANT pg_monitor TO {};
          CREATE ROLE {} LOGIN PASSWORD '{}';
          {VERIFIERS}
-         GRANT EXECUTE ON FUNCTION primacy_user(text) TO {};",
+         GRANT USAGE ON SCHEMA primacy TO {};
+         GRANT EXECUTE ON FUNCTION primacy.user_lookup(text) TO {};",
         Cluster::ADMIN.user,
         Cluster::ADMIN.password,
         REPLICATION.user,
@@ -383,6 +385,7 @@ fn accounts(options: &Options) -> String {
         MONITOR.user,
         APP.user,
         APP.password,
+        MONITOR.user,
         MONITOR.user,
     )
 }

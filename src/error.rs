@@ -28,7 +28,7 @@ pub enum Retry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientError {
     /// The five characters of the SQL standard's SQLSTATE.
-    pub sqlstate: &'static str,
+    pub sqlstate: SqlState,
     /// MySQL's error number for the same thing.
     pub errno: u16,
     /// What happened and to what, without a trailing full stop.
@@ -44,7 +44,14 @@ pub struct ClientError {
 impl ClientError {
     /// An error after which the connection goes on.
     pub fn new(sqlstate: &'static str, errno: u16, message: impl Into<String>) -> Self {
-        Self { sqlstate, errno, message: message.into(), detail: None, hint: None, fatal: false }
+        Self {
+            sqlstate: SqlState::of(sqlstate),
+            errno,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            fatal: false,
+        }
     }
 
     /// The same, but the connection ends with it.
@@ -66,6 +73,41 @@ impl ClientError {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl ClientError {
+    /// What a server said, to be passed on with its own SQLSTATE.
+    pub fn server(sqlstate: [u8; 5], message: impl Into<String>) -> Self {
+        Self { sqlstate: SqlState(sqlstate), ..Self::new("XX000", 1105, message) }
+    }
+}
+
+/// Five characters of the SQL standard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SqlState(pub [u8; 5]);
+
+impl SqlState {
+    fn of(text: &str) -> Self {
+        Self(text.as_bytes().try_into().unwrap_or(*b"XX000"))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("XX000")
+    }
+}
+
+impl PartialEq<&str> for SqlState {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl std::fmt::Display for SqlState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

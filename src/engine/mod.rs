@@ -1,11 +1,14 @@
 //! The seam: the traits that an engine implements, and the neutral words that cross it.
 
 pub mod catalog;
+pub mod door;
 pub mod embedded;
 pub mod identity;
 pub mod position;
 pub mod probe;
+pub mod seam;
 pub mod table;
+pub mod tracked;
 pub mod words;
 
 pub use catalog::CatalogLoader;

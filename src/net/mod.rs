@@ -1,5 +1,6 @@
 //! Sockets: listening, TLS, the firewall.
 
+pub mod buffer;
 pub mod firewall;
 pub mod listener;
 pub mod stream;

@@ -220,6 +220,12 @@ impl PinEntry {
         self.marks.possible.fetch_and(!bit(reason), Ordering::AcqRel);
     }
 
+    /// The strongest pin that is left; `None` when nothing pins any more.
+    #[must_use]
+    pub fn left(&self) -> Option<Pin> {
+        self.marks.row(self.id).pins.into_iter().max_by_key(|pin| pin.certainty)
+    }
+
     /// The client says nothing since `now`.
     pub fn idle(&self, now: Tick) {
         self.marks.idle_since.store(now.0.max(1), Ordering::Release);

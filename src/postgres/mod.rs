@@ -1,12 +1,22 @@
 //! What is PostgreSQL's own.
 
 pub mod accept;
+mod answer;
 pub mod auth;
+pub mod backend;
 pub mod catalog;
+mod compose;
 pub mod connections;
 pub mod embedded;
+pub mod exchange;
+pub mod front;
 pub mod handshake;
 pub mod login;
 pub mod lookup;
+pub mod reply;
+pub mod request;
+pub mod state;
 pub mod table;
 pub mod wire;
+
+pub use front::Postgres;

@@ -1,1 +1,20 @@
-//! One client: the engine-neutral loop.
+//! One client: the engine-neutral loop from its login to its leave.
+
+pub mod cancel;
+mod checkout;
+mod core;
+mod judge;
+mod local;
+mod login;
+mod plan;
+pub mod prepared;
+pub mod registry;
+mod run;
+mod settle;
+pub mod shared;
+mod statements;
+mod unit;
+
+pub use login::login;
+pub use run::Session;
+pub use shared::{Lane, Shared};

@@ -57,7 +57,7 @@ fn report(out: &mut Vec<u8>, severity: &str, error: &ClientError) {
     };
     field(b'S', severity);
     field(b'V', severity);
-    field(b'C', error.sqlstate);
+    field(b'C', error.sqlstate.as_str());
     field(b'M', &error.message);
     if let Some(detail) = &error.detail {
         field(b'D', detail);

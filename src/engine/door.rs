@@ -1,0 +1,103 @@
+//! The door of the seam: how a client comes in, before it is a session.
+
+use super::identity::Credentials;
+use super::seam::Engine;
+use crate::config::settings::{Cluster, Node};
+use crate::error::{ClientError, Fault};
+use crate::net::stream::Stream;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+/// The servers that may be asked about users and catalogs, best first: the current primary, then the others.
+pub type Nodes = Arc<dyn Fn() -> Vec<Arc<Node>> + Send + Sync>;
+
+/// A client that has proved who it is (or given its password) and waits to be told.
+#[derive(Debug)]
+pub struct Guest {
+    /// Its connection.
+    pub client: Stream,
+    /// Who it is.
+    pub user: Arc<str>,
+    /// The database that it asked for.
+    pub database: Arc<str>,
+    /// Session settings to start with.
+    pub parameters: Vec<(Box<str>, Box<str>)>,
+    /// It wants to be a replication connection.
+    pub replication: bool,
+    /// With what backends are opened in its name.
+    pub credentials: Arc<Credentials>,
+    /// Whether only a login to a server proves its password.
+    pub unproven: bool,
+    /// Whether the servers' limits do not bind it.
+    pub superuser: bool,
+}
+
+/// Who knocks.
+#[derive(Debug)]
+pub enum Knock {
+    /// Somebody wants a statement cancelled.
+    Cancel {
+        /// The id that we gave to the session.
+        id: u32,
+        /// The secret that we gave with it.
+        secret: Vec<u8>,
+    },
+    /// A client.
+    Guest(Box<Guest>),
+}
+
+/// Why nobody came in; whoever it was has been told.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct TurnedAway {
+    /// For the log.
+    pub why: String,
+    /// Whether it may have been guessing a password.
+    pub guess: bool,
+    /// Whose fault.
+    pub fault: Fault,
+}
+
+/// The servers' own limits of a user and a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Of the user, over all databases.
+    pub user: Option<u32>,
+    /// Of the database, over all users.
+    pub database: Option<u32>,
+}
+
+/// An engine's door.
+pub trait Front: Engine {
+    /// What listeners know of who may come in. Replaced whole on reload.
+    type Door: Send + Sync + 'static;
+
+    /// Builds the door and the loader of catalogs. `secret` is random, one per process.
+    ///
+    /// # Errors
+    /// Certificates or listed users' verifiers that cannot be read.
+    fn door(settings: &Cluster, nodes: Nodes, secret: [u8; 32])
+    -> Result<(Self::Door, Self::Loader), String>;
+
+    /// Takes a new connection through its login, up to the proof.
+    fn knock(client: Stream, door: &Self::Door) -> impl Future<Output = Result<Knock, TurnedAway>> + Send;
+
+    /// Whether `user` may enter `database` (its name on the servers), in the servers' own order and words.
+    fn access(
+        door: &Self::Door,
+        user: &str,
+        database: &str,
+    ) -> impl Future<Output = Result<Limits, ClientError>> + Send;
+
+    /// Tells the client that it is in: its settings, its id and secret.
+    fn welcome(
+        client: &mut Stream,
+        settings: &[(Box<str>, Box<str>)],
+        id: u32,
+        secret: &[u8],
+    ) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Tells a client that it cannot come in.
+    fn turn_away(client: &mut Stream, error: &ClientError) -> impl Future<Output = io::Result<()>> + Send;
+}

@@ -1,0 +1,419 @@
+//! The session side of the seam: what an engine must be able to do with the bytes of one client and one backend, so that the session loop
+//! is written once. Everything is polled: no future of an engine is embedded in the session's.
+
+use super::identity::Credentials;
+use super::tracked::Tracked;
+use super::words::{Class, Dirt, TxState};
+use crate::clock::Tick;
+use crate::config::settings::{Cluster, Node};
+use crate::error::{ClientError, Fault, Retry};
+use crate::net::stream::Stream;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// One database protocol, seen from a session.
+pub trait Engine: Sized + Send + Sync + 'static {
+    /// The buffers and protocol state of one exchange; taken from a free list when bytes arrive, returned at idle.
+    type Exchange: Exchange<Backend = Self::Backend>;
+    /// A connection to a server.
+    type Backend: Backend;
+    /// How databases are asked about themselves.
+    type Loader: crate::engine::CatalogLoader;
+    /// Whose SQL it is.
+    const DIALECT: crate::sql::Dialect;
+}
+
+/// What the client sent next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inbound {
+    /// A segment is framed: its parts can be judged.
+    Segment,
+    /// The client says goodbye, or its connection is at its end.
+    Goodbye,
+}
+
+/// One step of a unit, in neutral words; borrowed from the exchange's buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// A text that is run at once.
+    Text(&'a [u8]),
+    /// A statement is prepared under `name` (empty = the anonymous one). `body` is what the server needs to prepare it again.
+    Prepare {
+        /// The client's name for it.
+        name: &'a [u8],
+        /// Its text.
+        text: &'a [u8],
+        /// Text and parameter types in the engine's own form.
+        body: &'a [u8],
+    },
+    /// A prepared statement is bound, run or described.
+    Use {
+        /// The client's name for it.
+        name: &'a [u8],
+        /// Whether it is run (else only described).
+        runs: bool,
+    },
+    /// A prepared statement is given up.
+    Forget {
+        /// The client's name for it.
+        name: &'a [u8],
+    },
+    /// Belongs to what came before it, or does nothing by itself.
+    Neutral,
+    /// Something whose effect is known by its kind alone.
+    Opaque(Class),
+    /// The beginning of a text (or statement) that is too long to be kept: it streams.
+    Long(&'a [u8]),
+}
+
+/// What a part's name stands for, decided by the session.
+#[derive(Debug, Clone, Default)]
+pub enum Resolution {
+    /// The bytes go as they are.
+    #[default]
+    AsIs,
+    /// The shared statement of that name.
+    Statement(Arc<Prepared>),
+    /// The client has no such statement: the server shall say so.
+    Missing,
+    /// The client has one of that name already: the server shall refuse it.
+    Duplicate,
+}
+
+/// A prepared statement, shared by all clients that prepared the same text under the same circumstances.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Unique in this process; the name on a backend is made of it.
+    pub id: u64,
+    /// What a server needs to prepare it.
+    pub body: Box<[u8]>,
+    /// Where the text lies in `body`.
+    pub text: std::ops::Range<usize>,
+}
+
+impl Prepared {
+    /// Its text.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        self.body.get(self.text.clone()).unwrap_or_default()
+    }
+}
+
+/// How a reply is to be treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Treatment {
+    /// Nothing leaves before the first row, completion or notice: until then the unit can be run again elsewhere.
+    pub hold_back: bool,
+    /// The success is not passed on before the session has asked the gate.
+    pub ask_gate: bool,
+    /// Changes of reported settings are the client's own (a primary's); else they are swallowed.
+    pub report_settings: bool,
+}
+
+/// What a relay came to.
+#[derive(Debug)]
+pub enum Relay {
+    /// A success stands at the door: the session asks the gate, then calls `release` (or refuses).
+    Acknowledge,
+    /// The server refused before anything left: the session decides; `repeat` drops the answer, `release` passes it on.
+    Refused(Box<Refusal>),
+    /// The client sent more of the same unit.
+    More,
+    /// The unit is answered, and the answer is with the client.
+    Settled(Outcome),
+    /// The server's side broke.
+    BackendLost(Lost),
+    /// The client's side broke, or left.
+    ClientLost,
+}
+
+/// A server's refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// SQLSTATE.
+    pub sqlstate: [u8; 5],
+    /// The server's text.
+    pub message: String,
+}
+
+/// How far a unit had come when the server's side broke.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Whether any byte of the unit had been handed to the kernel.
+    pub sent: bool,
+    /// Whether any byte of its reply had left to the client.
+    pub answered: bool,
+    /// Whether the server announced the end itself, and with which SQLSTATE.
+    pub sqlstate: Option<[u8; 5]>,
+    /// What happened, for the log and the client.
+    pub reason: String,
+}
+
+/// What a unit did, read from the reply and never from the statements.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The transaction's state after it.
+    pub tx: TxState,
+    /// Whether any statement failed, and with which SQLSTATE.
+    pub failed: Option<[u8; 5]>,
+    /// Whether a completed statement changed the catalog.
+    pub ddl: bool,
+    /// Transactions that ended in it.
+    pub transactions: u32,
+    /// Whether somebody's notification was delivered in it.
+    pub notified: bool,
+}
+
+/// The buffers and protocol state of one client's exchange with one backend: a sans-I/O object, stepped by poll.
+pub trait Exchange: Default + Send + 'static {
+    /// The server side it talks to.
+    type Backend: Backend;
+
+    /// Reads until a segment of a unit is framed. `Pending` while nothing is there: [`Exchange::is_idle`] tells whether the session may sleep.
+    ///
+    /// # Errors
+    /// A protocol violation by the client: it is told, and the connection ends.
+    fn poll_segment(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+    ) -> Poll<Result<Inbound, ClientError>>;
+
+    /// Takes bytes that were read before the exchange began.
+    fn feed(&mut self, bytes: &[u8]);
+
+    /// Whether it holds nothing of the client: it may go back to the free list.
+    fn is_idle(&self) -> bool;
+
+    /// Whether a unit has begun and its end has not been framed yet: the next segment belongs to it.
+    fn is_mid_unit(&self) -> bool;
+
+    /// Number of parts of the framed segment.
+    fn parts(&self) -> usize;
+
+    /// Parts of the unit's earlier segments: part numbers of a unit go on over its segments.
+    fn base(&self) -> usize;
+
+    /// Bytes of the client that it holds.
+    fn held(&self) -> usize;
+
+    /// The `index`-th part.
+    fn part(&self, index: usize) -> Part<'_>;
+
+    /// What the name of the `index`-th part stands for.
+    fn resolve(&mut self, index: usize, resolution: Resolution);
+
+    /// The text value of the `parameter`-th parameter (0-based) that the first run of the `index`-th part's statement binds.
+    fn parameter(&self, index: usize, parameter: u16) -> Option<&[u8]>;
+
+    /// Makes the framed segment ready to be sent to `backend`, preparing there what it needs.
+    fn compose(&mut self, backend: &mut Self::Backend, treatment: Treatment);
+
+    /// Sends, receives and passes on.
+    fn poll_relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        backend: &mut Self::Backend,
+    ) -> Poll<Relay>;
+
+    /// Lets what is held back go; nothing of this unit can be run again.
+    fn release(&mut self);
+
+    /// Drops the held-back answer and drains the rest of it, so that `compose` can follow with another backend.
+    fn poll_repeat(&mut self, cx: &mut Context<'_>, backend: &mut Self::Backend) -> Poll<io::Result<()>>;
+
+    /// Forgets what was sent and answered of this unit, so that `compose` can follow with another backend after this one was lost.
+    fn rewind(&mut self);
+
+    /// Whether the framed segment is still whole here: `rewind` and `compose` can send it again.
+    fn can_rewind(&self) -> bool;
+
+    /// Drops what the client has not had yet of an answer that breaks off. False when the client has had half of a message: nothing can
+    /// follow then.
+    fn abandon_reply(&mut self) -> bool;
+
+    /// Settings that the server reported in this unit and that the client was told of, to be taken over by the session.
+    fn reported(&mut self) -> &mut Vec<(Box<str>, Box<str>)>;
+
+    /// Parts whose preparation the server confirmed in this unit, by number within the unit.
+    fn confirmed(&self) -> &[u16];
+
+    /// Answers the framed unit by ourselves, one answer for each text or run in it.
+    fn answer(&mut self, answers: &[Answer<'_>], tx: TxState);
+
+    /// Answers the framed unit (or what is left of it) with an error; skips to where the protocol goes on.
+    fn refuse(&mut self, error: &ClientError, tx: TxState);
+
+    /// A setting that the client is to be told of before the unit ends.
+    fn tell_setting(&mut self, name: &str, value: &str);
+
+    /// Writes what `answer`, `refuse` or a notice left to be written.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, client: &mut Stream) -> Poll<io::Result<()>>;
+
+    /// Passes on what a backend that the session holds said by itself (notifications, notices). `Ok(true)`: the backend said goodbye.
+    fn poll_unsolicited(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        backend: &mut Self::Backend,
+    ) -> Poll<Result<bool, Lost>>;
+
+    /// Gives memory beyond the usual back; called when it is idle.
+    fn shrink(&mut self);
+
+    /// Bytes received from and sent to the client since the last call.
+    fn traffic(&mut self) -> (u64, u64);
+}
+
+/// An answer that the proxy gives by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// A statement without rows.
+    Done(&'a str),
+    /// One row of one text column.
+    Row {
+        /// The column's name.
+        column: &'a str,
+        /// Its value.
+        value: &'a str,
+    },
+    /// Nothing but white space and comments.
+    Empty,
+    /// A column of text rows (`EXPLAIN ROUTE`).
+    Rows {
+        /// The column's name.
+        column: &'a str,
+        /// The rows.
+        values: &'a [String],
+    },
+}
+
+/// What a new backend said of the server it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Birth {
+    /// Which system; see `NodeView::identity`.
+    pub identity: u64,
+    /// Which start of it; see `NodeView::start`.
+    pub start: u64,
+    /// Whether it takes writes.
+    pub writable: bool,
+}
+
+/// Why a backend could not be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct OpenError {
+    /// Whose fault.
+    pub fault: Fault,
+    /// Whether and where to try again.
+    pub retry: Retry,
+    /// The server's own SQLSTATE, when it answered.
+    pub sqlstate: Option<[u8; 5]>,
+    /// What happened, naming the node.
+    pub message: String,
+}
+
+/// In whose name, and where to, a backend is opened.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Login name.
+    pub user: Arc<str>,
+    /// The database's name on the servers.
+    pub database: Arc<str>,
+    /// What proves it.
+    pub credentials: Arc<Credentials>,
+}
+
+/// How to reach a running backend from outside, for cancel requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelTarget {
+    /// The server's process or connection id.
+    pub pid: u32,
+    /// The secret.
+    pub key: Box<[u8]>,
+    /// Whether the connection is encrypted: the cancel request is then, too.
+    pub tls: bool,
+}
+
+/// A connection to a server.
+pub trait Backend: crate::pool::Pooled + Sized {
+    /// What an engine needs to open backends: TLS towards the servers and the like.
+    type Connector: Send + Sync + 'static;
+
+    /// Makes the connector of a cluster.
+    ///
+    /// # Errors
+    /// A certificate authority that cannot be read.
+    fn connector(settings: &Cluster) -> Result<Self::Connector, String>;
+
+    /// Connects and logs in, and asks the server which system it is.
+    fn open(
+        connector: &Self::Connector,
+        node: &Node,
+        identity: &Identity,
+    ) -> impl Future<Output = Result<(Self, Birth), OpenError>> + Send;
+
+    /// The settings that it carries now.
+    fn tracked(&self) -> &Arc<Tracked>;
+
+    /// Says that it carries these now: a client's own statement made it so.
+    fn set_tracked(&mut self, tracked: Arc<Tracked>);
+
+    /// Brings its settings to `wanted`, as a unit of its own; returns the reported settings that changed.
+    fn carry(
+        &mut self,
+        wanted: &Arc<Tracked>,
+    ) -> impl Future<Output = Result<Vec<(Box<str>, Box<str>)>, ClientError>> + Send;
+
+    /// All settings that the server has reported to this backend, by name in the server's own spelling.
+    fn parameters(&self) -> &[(Box<str>, Box<str>)];
+
+    /// The narrowest reset that covers `dirt`.
+    ///
+    /// # Errors
+    /// The backend cannot be cleaned and must be closed.
+    fn reset(&mut self, dirt: Dirt) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Forgets values of sequences, so that the next session cannot see them.
+    ///
+    /// # Errors
+    /// The backend must be closed.
+    fn discard_sequences(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// What it must go through before anybody else may have it.
+    fn dirt(&self) -> Dirt;
+
+    /// Something ran on it that leaves `dirt`.
+    fn soil(&mut self, dirt: Dirt);
+
+    /// Marks that a statement may have advanced a sequence; [`Backend::discard_sequences`] clears it.
+    fn sequences(&mut self) -> &mut bool;
+
+    /// Every prepared statement on it is gone: the client's own `DISCARD ALL` ran there.
+    fn forget_statements(&mut self);
+
+    /// It serves the client of that id now.
+    fn lend_to(&mut self, client: u32);
+
+    /// The transaction's state as the server last said.
+    fn tx(&self) -> TxState;
+
+    /// For cancel requests.
+    fn cancel_target(&self) -> &CancelTarget;
+
+    /// Cancels what runs at `target` on `node`, and waits until the server has taken it.
+    fn cancel(
+        connector: &Self::Connector,
+        node: &Node,
+        target: &CancelTarget,
+    ) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Ready when the server has said something by itself, or has gone.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// When it was opened.
+    fn opened_at(&self) -> Tick;
+}

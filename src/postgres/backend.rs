@@ -1,0 +1,353 @@
+//! One connection to a PostgreSQL server: what it carries, what is prepared on it, and the units of our own that bring it there.
+
+use super::auth::KeyCache;
+use super::login::{self, Target};
+use super::reply::refusal;
+use super::{state, wire};
+use crate::clock::{self, Tick};
+use crate::config::settings::{Cluster, Node};
+use crate::engine::seam::{self, Birth, CancelTarget, Identity, OpenError};
+use crate::engine::tracked::Tracked;
+use crate::engine::{Dirt, TxState};
+use crate::error::{ClientError, Fault, Retry};
+use crate::net::stream::Stream;
+use crate::pool::Pooled;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// What one of our own answers may be long.
+const OWN_ANSWER_MAX: usize = 1024 * 1024;
+
+/// See [`seam::Backend`].
+#[derive(Debug)]
+pub struct Backend {
+    pub(super) stream: Stream,
+    pub(super) cancel: CancelTarget,
+    /// The id by which its present client knows itself.
+    pub(super) alias: u32,
+    pub(super) tx: TxState,
+    pub(super) statements: Statements,
+    /// The anonymous statement: which shared one it is; 0 = one that nobody else has; `None` = there is none.
+    pub(super) anonymous: Option<u64>,
+    tracked: Arc<Tracked>,
+    parameters: Vec<(Box<str>, Box<str>)>,
+    dirt: Dirt,
+    sequences: bool,
+    opened: Tick,
+}
+
+/// Shared statements on one backend, the least recently used closed first.
+#[derive(Debug, Default)]
+pub struct Statements {
+    used: HashMap<u64, u64>,
+    clock: u64,
+    limit: usize,
+}
+
+impl Statements {
+    /// Whether it is there; counts as a use.
+    pub fn touch(&mut self, id: u64) -> bool {
+        self.clock += 1;
+        match self.used.get_mut(&id) {
+            Some(used) => {
+                *used = self.clock;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// It is there now.
+    pub fn insert(&mut self, id: u64) {
+        self.clock += 1;
+        self.used.insert(id, self.clock);
+    }
+
+    /// Takes the one that must go before one more comes, `coming` being on their way already.
+    pub fn overflow(&mut self, coming: usize) -> Option<u64> {
+        if self.used.len() + coming < self.limit {
+            return None;
+        }
+        let oldest = self.used.iter().min_by_key(|(_, used)| **used).map(|(id, _)| *id)?;
+        self.used.remove(&oldest);
+        Some(oldest)
+    }
+
+    /// None is there any more.
+    pub fn clear(&mut self) {
+        self.used.clear();
+    }
+}
+
+/// What opening backends of a cluster needs.
+pub struct Connector {
+    targets: HashMap<Arc<str>, Target>,
+    statements: usize,
+}
+
+/// What one of our own units answered.
+struct OwnAnswer {
+    rows: Vec<Vec<Option<String>>>,
+    settings: Vec<(Box<str>, Box<str>)>,
+    error: Option<seam::Refusal>,
+}
+
+impl Backend {
+    // A unit of our own: a simple Query whose answer is read whole. Not cancel safe: dropped half-way, the backend must be closed, which
+    // its lease does.
+    async fn own(&mut self, text: &str) -> io::Result<OwnAnswer> {
+        let mut bytes = Vec::new();
+        wire::query(&mut bytes, text);
+        self.stream.write_all(&bytes).await?;
+        self.stream.flush().await?;
+        self.anonymous = None;
+        let mut answer = OwnAnswer { rows: Vec::new(), settings: Vec::new(), error: None };
+        loop {
+            let mut header = [0; 5];
+            self.stream.read_exact(&mut header).await?;
+            let [tag, a, b, c, d] = header;
+            let length = usize::try_from(i32::from_be_bytes([a, b, c, d])).unwrap_or(0);
+            if !(4..=OWN_ANSWER_MAX).contains(&length) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a message with an invalid length"));
+            }
+            let mut body = vec![0; length - 4];
+            self.stream.read_exact(&mut body).await?;
+            match tag {
+                b'D' => answer.rows.push(row(&body)),
+                b'S' => answer.settings.extend(setting(&body)),
+                b'E' => answer.error = Some(refusal(&body)),
+                b'Z' => {
+                    self.tx = if body == b"I" { TxState::Idle } else { TxState::Open };
+                    break;
+                }
+                _ => {}
+            }
+        }
+        for (name, value) in &answer.settings {
+            match self.parameters.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => known.clone_from(value),
+                None => self.parameters.push((name.clone(), value.clone())),
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn own_checked(&mut self, text: &str) -> io::Result<()> {
+        match self.own(text).await?.error {
+            None => Ok(()),
+            Some(error) => Err(io::Error::other(error.message)),
+        }
+    }
+
+    async fn birth(&mut self) -> io::Result<Birth> {
+        let answer = self
+            .own(
+                "SELECT system_identifier, pg_catalog.pg_is_in_recovery(), \
+                 (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8 \
+                 FROM pg_catalog.pg_control_system()",
+            )
+            .await?;
+        if let Some(error) = answer.error {
+            return Err(io::Error::other(error.message));
+        }
+        let field = |i: usize| answer.rows.first().and_then(|row| row.get(i)).and_then(Option::as_deref);
+        // The identifier is printed as a signed number; its bits are what counts.
+        let number = |text: Option<&str>| text.and_then(|t| t.parse::<i64>().ok()).map(i64::cast_unsigned);
+        match (number(field(0)), field(1), number(field(2))) {
+            (Some(identity), Some(recovery), Some(start)) => {
+                Ok(Birth { identity, start, writable: recovery == "f" })
+            }
+            _ => Err(io::Error::other("the server did not say which system it is")),
+        }
+    }
+}
+
+fn row(body: &[u8]) -> Vec<Option<String>> {
+    let mut fields = wire::Fields(body);
+    let count = fields.i16().unwrap_or(0);
+    (0..count)
+        .map_while(|_| {
+            let length = fields.i32()?;
+            match usize::try_from(length) {
+                Err(_) => Some(None),
+                Ok(length) => Some(Some(String::from_utf8_lossy(fields.bytes(length)?).into_owned())),
+            }
+        })
+        .collect()
+}
+
+fn setting(body: &[u8]) -> Option<(Box<str>, Box<str>)> {
+    let mut fields = wire::Fields(body);
+    Some((fields.text()?.into(), fields.text()?.into()))
+}
+
+impl Pooled for Backend {
+    fn is_usable(&mut self) -> bool {
+        self.tx == TxState::Idle && self.dirt == Dirt::Clean && self.stream.is_quiet()
+    }
+
+    fn state_key(&self) -> u64 {
+        self.tracked.key()
+    }
+
+    fn born(&self) -> Tick {
+        self.opened
+    }
+}
+
+impl seam::Backend for Backend {
+    type Connector = Connector;
+
+    fn connector(settings: &Cluster) -> Result<Connector, String> {
+        let mut secret = [0; 32];
+        clock::random(&mut secret).map_err(|error| format!("no randomness: {error}"))?;
+        let keys = KeyCache::new(secret);
+        let mut targets = HashMap::new();
+        for node in &settings.nodes {
+            let target =
+                Target::new(node, keys.clone()).map_err(|error| format!("node {}: {error}", node.name))?;
+            targets.insert(Arc::clone(&node.name), target);
+        }
+        let statements = usize::try_from(settings.pool.prepared_statements).unwrap_or(usize::MAX).max(1);
+        Ok(Connector { targets, statements })
+    }
+
+    async fn open(
+        connector: &Connector,
+        node: &Node,
+        identity: &Identity,
+    ) -> Result<(Self, Birth), OpenError> {
+        let failed = |fault, retry, sqlstate, message: String| OpenError { fault, retry, sqlstate, message };
+        let Some(target) = connector.targets.get(&node.name) else {
+            let message = format!("node {} is not configured", node.name);
+            return Err(failed(Fault::Proxy, Retry::Never, None, message));
+        };
+        let opened = login::open(target, &identity.user, &identity.database, &identity.credentials).await;
+        let opened = opened.map_err(|error| {
+            let sqlstate = error.sqlstate().and_then(|state| state.as_bytes().try_into().ok());
+            // What the server itself refuses, the client hears in the server's own words.
+            let message = match error.refusal() {
+                Some(refusal) if error.retry() == Retry::Never => refusal.message.to_string(),
+                _ => format!("node {} at {}:{}: {error}", node.name, node.host, node.port),
+            };
+            failed(error.fault(), error.retry(), sqlstate, message)
+        })?;
+        let tls = opened.stream.is_tls();
+        let mut backend = Self {
+            stream: opened.stream,
+            cancel: CancelTarget { pid: opened.pid, key: opened.key.into(), tls },
+            alias: 0,
+            tx: TxState::Idle,
+            statements: Statements { limit: connector.statements, ..Statements::default() },
+            anonymous: None,
+            tracked: Arc::default(),
+            parameters: opened.parameters,
+            dirt: Dirt::Clean,
+            sequences: false,
+            opened: clock::now(),
+        };
+        let birth = backend.birth().await.map_err(|error| OpenError {
+            fault: Fault::Server,
+            retry: Retry::AnotherNode,
+            sqlstate: None,
+            message: format!("node {} at {}:{}: {error}", node.name, node.host, node.port),
+        })?;
+        Ok((backend, birth))
+    }
+
+    fn tracked(&self) -> &Arc<Tracked> {
+        &self.tracked
+    }
+
+    fn set_tracked(&mut self, tracked: Arc<Tracked>) {
+        self.tracked = tracked;
+    }
+
+    async fn carry(&mut self, wanted: &Arc<Tracked>) -> Result<Vec<(Box<str>, Box<str>)>, ClientError> {
+        let Some(text) = state::carry(&self.tracked, wanted) else { return Ok(Vec::new()) };
+        // Until the answer is in, nobody knows what it carries.
+        self.dirt = self.dirt.max(Dirt::Unknown);
+        let answer = self
+            .own(&text)
+            .await
+            .map_err(|error| ClientError::new("08006", 2013, format!("the server was lost: {error}")))?;
+        if let Some(error) = answer.error {
+            return Err(ClientError::server(error.sqlstate, error.message));
+        }
+        self.dirt = Dirt::Clean;
+        self.tracked = Arc::clone(wanted);
+        Ok(answer.settings)
+    }
+
+    fn parameters(&self) -> &[(Box<str>, Box<str>)] {
+        &self.parameters
+    }
+
+    async fn reset(&mut self, dirt: Dirt) -> io::Result<()> {
+        match dirt {
+            Dirt::Clean => return Ok(()),
+            Dirt::Incurable => return Err(io::Error::other("nothing resets what ran on it")),
+            Dirt::Unknown => {}
+        }
+        if self.tx != TxState::Idle {
+            return Err(io::Error::other("a transaction is open"));
+        }
+        self.own_checked("DISCARD ALL").await?;
+        self.statements.clear();
+        self.tracked = Arc::default();
+        self.dirt = Dirt::Clean;
+        self.sequences = false;
+        Ok(())
+    }
+
+    async fn discard_sequences(&mut self) -> io::Result<()> {
+        self.own_checked("DISCARD SEQUENCES").await?;
+        self.sequences = false;
+        Ok(())
+    }
+
+    fn dirt(&self) -> Dirt {
+        self.dirt
+    }
+
+    fn soil(&mut self, dirt: Dirt) {
+        self.dirt = self.dirt.max(dirt);
+    }
+
+    fn sequences(&mut self) -> &mut bool {
+        &mut self.sequences
+    }
+
+    fn forget_statements(&mut self) {
+        self.statements.clear();
+        self.anonymous = None;
+    }
+
+    fn lend_to(&mut self, client: u32) {
+        self.alias = client;
+    }
+
+    fn tx(&self) -> TxState {
+        self.tx
+    }
+
+    fn cancel_target(&self) -> &CancelTarget {
+        &self.cancel
+    }
+
+    async fn cancel(connector: &Connector, node: &Node, target: &CancelTarget) -> io::Result<()> {
+        let to = connector.targets.get(&node.name).ok_or(io::ErrorKind::NotFound)?;
+        login::cancel(to, target.tls, target.pid, &target.key).await
+    }
+
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_readable(cx)
+    }
+
+    fn opened_at(&self) -> Tick {
+        self.opened
+    }
+}

@@ -1,0 +1,127 @@
+//! PostgreSQL's door: the handshake's outcome in neutral words, and the greeting.
+
+use super::accept::{self, AcceptError, Door};
+use super::auth::Key;
+use super::backend::Backend;
+use super::catalog::Loader;
+use super::connections::{Account, Connections};
+use super::exchange::Exchange;
+use super::lookup::Lookups;
+use super::wire;
+use crate::config::settings::Cluster;
+use crate::engine::TxState;
+use crate::engine::door::{Front, Guest, Knock, Limits, Nodes, TurnedAway};
+use crate::engine::identity::LookupError;
+use crate::engine::seam::Engine;
+use crate::error::ClientError;
+use crate::net::stream::Stream;
+use crate::net::tls::Acceptor;
+use crate::sql::Dialect;
+use std::io;
+use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
+
+/// The engine of PostgreSQL.
+#[derive(Debug)]
+pub struct Postgres;
+
+impl Engine for Postgres {
+    type Exchange = Exchange;
+    type Backend = Backend;
+    type Loader = Loader;
+    const DIALECT: Dialect = Dialect::Postgres;
+}
+
+/// What PostgreSQL's listeners know.
+pub struct Entrance {
+    door: Door<Lookups>,
+    lookups: Arc<Lookups>,
+}
+
+/// Connections of the monitor's account for look-ups at logins.
+const LOOKUPS: u32 = 4;
+
+impl Front for Postgres {
+    type Door = Entrance;
+
+    fn door(settings: &Cluster, nodes: Nodes, secret: [u8; 32]) -> Result<(Entrance, Loader), String> {
+        let monitor = &settings.monitor;
+        let account = Account {
+            user: Arc::clone(&monitor.user),
+            password: monitor.password.clone(),
+            database: Arc::clone(&monitor.database),
+        };
+        let patience = settings.timeouts.connect;
+        let connections = Connections::new(Arc::clone(&nodes), account, LOOKUPS, patience);
+        let lookups = Arc::new(Lookups::new(connections));
+        let acceptor = match (&settings.tls.certificate, &settings.tls.key) {
+            (Some(certificate), Some(key)) => {
+                Some(Acceptor::load(certificate, key).map_err(|error| format!("tls: {error}"))?)
+            }
+            _ => None,
+        };
+        let secret: Key = secret;
+        let door = Door::new(&settings.users, settings.tls.mode, acceptor, Arc::clone(&lookups), secret)
+            .map_err(|error| format!("users: {error}"))?;
+        let loader = Loader::new(nodes, Arc::clone(&monitor.user), monitor.password.clone(), patience);
+        Ok((Entrance { door, lookups }, loader))
+    }
+
+    async fn knock(client: Stream, door: &Entrance) -> Result<Knock, TurnedAway> {
+        match accept::accept(client, &door.door).await {
+            Ok(accept::Knock::Cancel { pid, key, .. }) => Ok(Knock::Cancel { id: pid, secret: key }),
+            Ok(accept::Knock::Login(login)) => Ok(Knock::Guest(Box::new(Guest {
+                client: login.stream,
+                user: login.user,
+                database: login.database,
+                parameters: login.parameters,
+                replication: login.replication.is_some(),
+                credentials: login.credentials,
+                unproven: !login.proven,
+                superuser: login.record.is_some_and(|record| record.superuser),
+            }))),
+            Err(error) => Err(turned_away(&error)),
+        }
+    }
+
+    async fn access(door: &Entrance, user: &str, database: &str) -> Result<Limits, ClientError> {
+        let access = door.lookups.database_access(user, database).await.map_err(|error| match error {
+            LookupError::Unreachable(why) => {
+                ClientError::new("57P03", 1053, format!("no server of the cluster can be asked: {why}"))
+            }
+            LookupError::NotAllowed(why) => ClientError::new("28000", 1045, why.to_string()),
+        })?;
+        match access.refusal(database) {
+            Some(refusal) => Err(refusal),
+            None => Ok(Limits { user: access.user_limit, database: access.database_limit }),
+        }
+    }
+
+    async fn welcome(
+        client: &mut Stream,
+        settings: &[(Box<str>, Box<str>)],
+        id: u32,
+        secret: &[u8],
+    ) -> io::Result<()> {
+        let mut out = Vec::with_capacity(512);
+        wire::authentication_ok(&mut out);
+        for (name, value) in settings {
+            wire::parameter_status(&mut out, name, value);
+        }
+        wire::backend_key_data(&mut out, id, secret);
+        wire::ready_for_query(&mut out, TxState::Idle);
+        client.write_all(&out).await?;
+        client.flush().await
+    }
+
+    async fn turn_away(client: &mut Stream, error: &ClientError) -> io::Result<()> {
+        let mut out = Vec::new();
+        wire::error(&mut out, error);
+        client.write_all(&out).await?;
+        client.flush().await
+    }
+}
+
+fn turned_away(error: &AcceptError) -> TurnedAway {
+    TurnedAway { why: error.to_string(), guess: error.is_guess(), fault: error.fault() }
+}

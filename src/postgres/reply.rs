@@ -1,0 +1,466 @@
+//! The server's side of the protocol: a header-only walk over a unit's reply that decides what may leave to the client, what is
+//! swallowed because we asked for it, and what the unit came to. Pure: it sees a buffer and what was sent, no socket.
+//!
+//! Invariant: nothing of a held-back reply is released before a row, a completion, a notice, 64 KiB or the session's word.
+
+use crate::engine::TxState;
+use crate::engine::seam::{Outcome, Refusal, Treatment};
+use crate::net::buffer::Buffer;
+use std::collections::VecDeque;
+
+/// A held-back reply longer than this is released and cannot be repeated any more.
+const HELD_MAX: usize = 64 * 1024;
+/// Messages whose body is read whole (errors, tags, settings, notifications) may have this many bytes.
+const SMALL_MAX: usize = 1024 * 1024;
+
+/// What the reply to one Parse that we sent means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParseReply {
+    /// The client's own, of the part with that index; the statement (if shared) is now on the backend.
+    Client {
+        /// Index of the part.
+        part: u16,
+        /// Shared statement; `None` for the anonymous one.
+        statement: Option<u64>,
+    },
+    /// Ours: swallowed; the statement is now on the backend.
+    Ours(u64),
+    /// Ours, for the anonymous statement: swallowed.
+    OursAnonymous(u64),
+}
+
+/// What the reply to one Close that we sent means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReply {
+    /// The client's own.
+    Client,
+    /// Ours: swallowed.
+    Ours,
+    /// Stands for the ParseComplete of the part with that index: the statement was on the backend already.
+    BecomesParse(u16),
+}
+
+/// What the walk came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// All that is there has been seen.
+    NeedBytes,
+    /// A success stands at the door.
+    Acknowledge,
+    /// An error came before anything was released.
+    Refused(Refusal),
+    /// The server says goodbye (FATAL), with this.
+    Fatal(Refusal),
+    /// The unit is over.
+    Ready,
+    /// The server wants COPY data.
+    CopyIn,
+    /// A message that no server sends.
+    Violation(String),
+}
+
+/// Changes of what the backend holds, as the server confirmed them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmed {
+    /// A shared statement is there.
+    Statement(u64),
+    /// The anonymous statement is this one (0 = one that nobody else has).
+    Anonymous(u64),
+}
+
+/// The walk's state over one unit.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// Bytes from the buffer's front that may leave.
+    pub released: usize,
+    scanned: usize,
+    skip: usize,
+    success_at: Option<usize>,
+    acknowledged: bool,
+    // Whether what was released ends within a message.
+    cut: bool,
+    /// Whether anything of this unit's reply was ever released.
+    pub answered: bool,
+    /// How the reply is treated.
+    pub treatment: Treatment,
+    /// Parse messages sent and not answered yet, in order.
+    pub parses: VecDeque<ParseReply>,
+    /// Close messages sent and not answered yet, in order.
+    pub closes: VecDeque<CloseReply>,
+    /// The error text that stands for the marker statement's absence (a Parse of a name that exists).
+    pub duplicate: Option<Box<[u8]>>,
+    /// What came of it so far.
+    pub outcome: Outcome,
+    /// Part indices whose Parse was confirmed.
+    pub confirmed: Vec<u16>,
+    /// Changes of the backend.
+    pub changes: Vec<Confirmed>,
+    /// Settings that were reported.
+    pub settings: Vec<(Box<str>, Box<str>)>,
+    /// Settings to be told before the unit ends.
+    pub tell: Vec<u8>,
+    /// Our id for the client and the backend's own, for notifications.
+    pub alias: (u32, u32),
+    /// Whether this answer is dropped instead of passed on.
+    pub discard: bool,
+}
+
+/// Name of a statement that no backend ever has.
+pub const MARKER: &str = "__primacy_none";
+
+impl Reply {
+    /// Begins a unit.
+    pub fn begin(&mut self) {
+        debug_assert_eq!(self.scanned, self.released, "a unit begins with nothing unread of the last one");
+        self.answered = false;
+        self.acknowledged = false;
+        self.success_at = None;
+        self.discard = false;
+        self.outcome = Outcome::default();
+        self.confirmed.clear();
+        self.tell.clear();
+        self.drop_expectations();
+    }
+
+    fn drop_expectations(&mut self) {
+        self.parses.clear();
+        self.closes.clear();
+        self.duplicate = None;
+    }
+
+    /// Forgets everything about bytes: the buffer was emptied.
+    pub fn forget_bytes(&mut self) {
+        self.scanned = 0;
+        self.released = 0;
+        self.skip = 0;
+        self.success_at = None;
+    }
+
+    /// `n` bytes left from the buffer's front.
+    pub fn left(&mut self, n: usize) {
+        self.answered |= n > 0;
+        self.scanned -= n;
+        self.released -= n;
+        self.success_at = self.success_at.map(|at| at.saturating_sub(n));
+    }
+
+    /// `n` bytes of our own were put behind everything that was seen: they may leave.
+    pub fn own(&mut self, n: usize) {
+        self.scanned += n;
+        self.released = self.scanned;
+    }
+
+    /// The session has asked the gate.
+    pub fn acknowledge(&mut self) {
+        self.acknowledged = true;
+    }
+
+    /// Nothing is held back from here on.
+    pub fn let_go(&mut self) {
+        self.treatment.hold_back = false;
+    }
+
+    /// Walks on.
+    pub fn advance(&mut self, down: &mut Buffer) -> Step {
+        loop {
+            let bytes = down.bytes();
+            if self.skip > 0 {
+                let n = self.skip.min(bytes.len() - self.scanned);
+                self.skip -= n;
+                self.scanned += n;
+            }
+            if self.skip > 0 {
+                return self.pause(down);
+            }
+            let Some(&[tag, a, b, c, d]) = bytes.get(self.scanned..self.scanned + 5) else {
+                return self.pause(down);
+            };
+            let length = match usize::try_from(i32::from_be_bytes([a, b, c, d])) {
+                Ok(length) if length >= 4 => length + 1,
+                _ => return Step::Violation(format!("a message of type {tag:#04x} with an invalid length")),
+            };
+            if matches!(tag, b'D' | b'd') {
+                self.let_go();
+                self.success_at = None;
+                self.skip = length;
+                continue;
+            }
+            let small =
+                matches!(tag, b'E' | b'N' | b'C' | b'S' | b'A' | b'Z' | b'K' | b'R' | b'v' | b'1' | b'3');
+            if !small {
+                if !self.whole(tag, length) {
+                    return Step::Violation(format!("a message of unknown type {tag:#04x}"));
+                }
+                self.skip = length;
+                if tag == b'G' {
+                    self.scanned += length.min(bytes.len() - self.scanned);
+                    self.skip -= length.min(self.skip);
+                    self.let_go();
+                    self.release_scanned();
+                    return Step::CopyIn;
+                }
+                continue;
+            }
+            if length > SMALL_MAX {
+                return Step::Violation(format!("a message of type {tag:#04x} with {length} bytes"));
+            }
+            if bytes.len() - self.scanned < length {
+                return self.pause(down);
+            }
+            if let Some(step) = self.small(tag, length, down) {
+                return step;
+            }
+        }
+    }
+
+    // Messages that are passed on by their header alone.
+    fn whole(&mut self, tag: u8, _length: usize) -> bool {
+        match tag {
+            b'I' | b's' | b'V' => {
+                self.let_go();
+                self.success_at = None;
+                if matches!(tag, b'I' | b'V') {
+                    self.success_at = Some(self.scanned);
+                }
+            }
+            b'T' | b't' | b'n' | b'2' | b'H' | b'c' | b'W' => self.success_at = None,
+            b'G' => {}
+            _ => return false,
+        }
+        true
+    }
+
+    fn small(&mut self, tag: u8, length: usize, down: &mut Buffer) -> Option<Step> {
+        let at = self.scanned;
+        let body = at + 5..at + length;
+        match tag {
+            b'1' => self.parse_complete(length, down),
+            b'3' => self.close_complete(length, down),
+            b'C' => {
+                self.let_go();
+                self.success_at = Some(at);
+                self.tag(down.bytes().get(body).unwrap_or_default());
+                self.scanned += length;
+            }
+            b'N' => {
+                self.let_go();
+                self.scanned += length;
+            }
+            b'A' => {
+                self.let_go();
+                self.outcome.notified = true;
+                self.alias_pid(at, down);
+                self.scanned += length;
+            }
+            b'S' => self.setting(length, down),
+            b'E' => return self.error(length, down),
+            b'Z' => return self.ready(length, down),
+            _ => self.drop_message(length, down),
+        }
+        None
+    }
+
+    fn drop_message(&mut self, length: usize, down: &mut Buffer) {
+        down.remove(self.scanned..self.scanned + length);
+    }
+
+    fn parse_complete(&mut self, length: usize, down: &mut Buffer) {
+        self.success_at = None;
+        match self.parses.pop_front() {
+            Some(ParseReply::Ours(id)) => {
+                self.changes.push(Confirmed::Statement(id));
+                self.drop_message(length, down);
+            }
+            Some(ParseReply::OursAnonymous(id)) => {
+                self.changes.push(Confirmed::Anonymous(id));
+                self.drop_message(length, down);
+            }
+            Some(ParseReply::Client { part, statement }) => {
+                self.changes.push(match statement {
+                    Some(id) => Confirmed::Statement(id),
+                    None => Confirmed::Anonymous(0),
+                });
+                self.confirmed.push(part);
+                self.scanned += length;
+            }
+            None => self.scanned += length,
+        }
+    }
+
+    fn close_complete(&mut self, length: usize, down: &mut Buffer) {
+        self.success_at = None;
+        match self.closes.pop_front() {
+            Some(CloseReply::Ours) => return self.drop_message(length, down),
+            Some(CloseReply::BecomesParse(part)) => {
+                self.confirmed.push(part);
+                if let Some(tag) = down.bytes_mut().get_mut(self.scanned) {
+                    *tag = b'1';
+                }
+            }
+            Some(CloseReply::Client) | None => {}
+        }
+        self.scanned += length;
+    }
+
+    fn tag(&mut self, tag: &[u8]) {
+        let tag = tag.strip_suffix(&[0]).unwrap_or(tag);
+        let verb = tag.split(|b| *b == b' ').next().unwrap_or_default();
+        self.outcome.ddl |= matches!(
+            verb,
+            b"CREATE"
+                | b"ALTER"
+                | b"DROP"
+                | b"GRANT"
+                | b"REVOKE"
+                | b"TRUNCATE"
+                | b"REFRESH"
+                | b"DO"
+                | b"CALL"
+                | b"REASSIGN"
+                | b"IMPORT"
+                | b"SECURITY"
+                | b"REINDEX"
+                | b"CLUSTER"
+        ) || tag.starts_with(b"SELECT INTO");
+        if matches!(verb, b"COMMIT" | b"ROLLBACK") {
+            self.outcome.transactions += 1;
+        }
+    }
+
+    fn alias_pid(&self, at: usize, down: &mut Buffer) {
+        let (client, server) = self.alias;
+        if let Some(pid) = down.bytes_mut().get_mut(at + 5..at + 9)
+            && *pid == server.to_be_bytes()
+        {
+            pid.copy_from_slice(&client.to_be_bytes());
+        }
+    }
+
+    // A setting that the server reports is the client's business only when its own statement changed it on the primary. What a server says
+    // of itself (`in_hot_standby`) never is: the greeting told the truth of the cluster.
+    fn setting(&mut self, length: usize, down: &mut Buffer) {
+        let body = down.bytes().get(self.scanned + 5..self.scanned + length).unwrap_or_default();
+        let mut fields = body.split(|b| *b == 0);
+        let text = |field: Option<&[u8]>| {
+            String::from_utf8_lossy(field.unwrap_or_default()).into_owned().into_boxed_str()
+        };
+        let (name, value) = (text(fields.next()), text(fields.next()));
+        if self.treatment.report_settings && &*name != "in_hot_standby" {
+            self.scanned += length;
+        } else {
+            self.drop_message(length, down);
+        }
+        self.settings.push((name, value));
+    }
+
+    fn error(&mut self, length: usize, down: &mut Buffer) -> Option<Step> {
+        let at = self.scanned;
+        let body = down.bytes().get(at + 5..at + length).unwrap_or_default();
+        let refusal = refusal(body);
+        if is_fatal(body) {
+            self.drop_message(length, down);
+            return Some(Step::Fatal(refusal));
+        }
+        self.outcome.failed = Some(refusal.sqlstate);
+        self.success_at = None;
+        let marked = &refusal.sqlstate == b"26000" && refusal.message.contains(MARKER);
+        if let Some(instead) = self.duplicate.take().filter(|_| marked) {
+            down.remove(at..at + length);
+            down.insert(at, &instead);
+            self.scanned += instead.len();
+        } else {
+            self.scanned += length;
+        }
+        // The server skips to the Sync: what was sent behind the error is not answered.
+        self.drop_expectations();
+        if self.treatment.hold_back && !self.answered && !self.discard {
+            return Some(Step::Refused(refusal));
+        }
+        None
+    }
+
+    fn ready(&mut self, length: usize, down: &mut Buffer) -> Option<Step> {
+        let at = self.scanned;
+        let status = down.bytes().get(at + 5).copied().unwrap_or_default();
+        self.outcome.tx = match status {
+            b'T' => TxState::Open,
+            b'E' => TxState::Failed,
+            _ => TxState::Idle,
+        };
+        if self.treatment.ask_gate && self.success_at.is_some() && !self.acknowledged {
+            return Some(Step::Acknowledge);
+        }
+        self.let_go();
+        if !self.tell.is_empty() {
+            down.insert(at, &self.tell);
+            self.scanned += self.tell.len();
+            self.tell.clear();
+        }
+        self.scanned += length;
+        self.success_at = None;
+        self.drop_expectations();
+        self.release_scanned();
+        Some(Step::Ready)
+    }
+
+    fn pause(&mut self, down: &Buffer) -> Step {
+        if self.treatment.hold_back && down.len() > HELD_MAX {
+            self.let_go();
+        }
+        self.release_scanned();
+        Step::NeedBytes
+    }
+
+    /// Releases what may leave now.
+    pub fn release_scanned(&mut self) {
+        if self.treatment.hold_back || self.discard {
+            return;
+        }
+        let limit = if self.treatment.ask_gate && !self.acknowledged { self.success_at } else { None };
+        let limit = limit.unwrap_or(self.scanned);
+        if limit > self.released {
+            self.released = limit;
+            self.cut = limit == self.scanned && self.skip > 0;
+        }
+    }
+
+    /// The answer breaks off behind what was released. True when that ends with a whole message.
+    pub fn cut_off(&mut self) -> bool {
+        self.scanned = self.released;
+        self.skip = 0;
+        self.success_at = None;
+        self.treatment.hold_back = false;
+        self.drop_expectations();
+        !std::mem::take(&mut self.cut)
+    }
+
+    /// Whether everything that was walked over has been released.
+    #[must_use]
+    pub fn nothing_held(&self) -> bool {
+        self.released == self.scanned
+    }
+}
+
+/// Reads SQLSTATE and text of an ErrorResponse's body; what is missing stays empty.
+#[must_use]
+pub fn refusal(body: &[u8]) -> Refusal {
+    let mut sqlstate = *b"XX000";
+    let mut message = String::new();
+    for field in body.split(|b| *b == 0) {
+        match field.split_first() {
+            Some((b'C', code)) => {
+                if let Ok(code) = code.try_into() {
+                    sqlstate = code;
+                }
+            }
+            Some((b'M', text)) => message = String::from_utf8_lossy(text).into_owned(),
+            _ => {}
+        }
+    }
+    Refusal { sqlstate, message }
+}
+
+fn is_fatal(body: &[u8]) -> bool {
+    // `V` is the severity that is never translated (since 9.6).
+    body.split(|b| *b == 0).any(|field| matches!(field, b"VFATAL" | b"VPANIC"))
+}

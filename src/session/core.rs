@@ -1,0 +1,178 @@
+//! One session's state: everything that outlives a unit.
+
+use super::registry::{Current, Place};
+use super::shared::{Greeting, Lane, Shared};
+use super::statements::Statements;
+use crate::clock::Tick;
+use crate::config::settings::{Cluster, Consistency, RouteSetting, Routing};
+use crate::engine::seam::{Backend, Engine};
+use crate::engine::tracked::Tracked;
+use crate::engine::{NodeId, Pin, TxState};
+use crate::failover::Pass;
+use crate::pool::{Lease, PinEntry, Slot};
+use crate::routing::Sticky;
+use crate::sql::Lexing;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+/// A backend that the session has now.
+pub(super) struct Held<E: Engine> {
+    pub(super) lease: Lease<E::Backend>,
+    pub(super) node: NodeId,
+    /// Which start of the node's server.
+    pub(super) start: u64,
+    /// The leave under which it speaks to the primary; `None` = a replica's.
+    pub(super) pass: Option<Pass>,
+    pub(super) current: Arc<Current>,
+}
+
+/// How a session's texts are read.
+pub(super) struct Reading {
+    /// The effective search path, with the role's name for `"$user"`.
+    pub(super) path: Box<str>,
+    /// A hash of it.
+    pub(super) path_key: u64,
+    pub(super) lexing: Lexing,
+}
+
+/// One session.
+pub(super) struct Core<E: Engine> {
+    pub(super) shared: Arc<Shared<E>>,
+    pub(super) lane: Lane<E>,
+    pub(super) place: Place,
+    pub(super) exchange: Option<Box<E::Exchange>>,
+    /// The client's start-up settings: what its RESET returns to.
+    pub(super) startup: Arc<Tracked>,
+    /// The settings that its statements must run under; changed by [`Core::want`] alone.
+    pub(super) wanted: Arc<Tracked>,
+    /// How its texts are read, which follows from its settings.
+    pub(super) reading: Reading,
+    /// What the client was told at login.
+    pub(super) greeting: Greeting,
+    /// What the client was told since, where it differs from the greeting.
+    pub(super) told: Vec<(Box<str>, Box<str>)>,
+    pub(super) statements: Statements,
+    pub(super) held: Option<Held<E>>,
+    pub(super) pin: Option<Pin>,
+    pub(super) pin_entry: Option<PinEntry>,
+    pub(super) tx: TxState,
+    pub(super) tx_since: Tick,
+    /// Whether the open transaction may have written, and whether it changed the catalog.
+    pub(super) tx_wrote: bool,
+    pub(super) tx_ddl: bool,
+    pub(super) login: Tick,
+    pub(super) last_write: Tick,
+    pub(super) last_read_end: Tick,
+    pub(super) sticky: Option<Sticky>,
+    pub(super) route: RouteSetting,
+    /// The session's own level, when it set one.
+    pub(super) consistency: Option<Consistency>,
+    pub(super) slot: Slot<E::Backend>,
+    /// Where the last statement ran.
+    pub(super) last_node: Option<NodeId>,
+}
+
+impl<E: Engine> Core<E> {
+    /// The routing settings that bind this session: its user's, else its database's, else the cluster's.
+    pub(super) fn routing<'a>(&self, settings: &'a Cluster) -> &'a Routing {
+        // Nobody who has no overrides pays for looking.
+        if settings.users.list.is_empty() && settings.databases.is_empty() {
+            return &settings.routing;
+        }
+        let user = settings.users.list.iter().find(|user| user.name == self.lane.identity.user);
+        let database = settings.databases.iter().find(|database| database.alias == self.lane.alias);
+        user.and_then(|user| user.routing.as_ref())
+            .or_else(|| database.and_then(|database| database.routing.as_ref()))
+            .unwrap_or(&settings.routing)
+    }
+
+    /// Changes the settings that its statements must run under.
+    pub(super) fn want(&mut self, wanted: Arc<Tracked>) {
+        self.wanted = wanted;
+        self.read_anew();
+    }
+
+    /// Works out how texts are read from here on.
+    pub(super) fn read_anew(&mut self) {
+        let setting = |name| self.wanted.get(name).or_else(|| self.told(name));
+        let mut lexing = Lexing::new(E::DIALECT);
+        lexing.standard_conforming_strings = setting("standard_conforming_strings") != Some("off");
+        lexing.ambiguous_bytes = setting("client_encoding").is_some_and(is_ambiguous);
+        let path = self.wanted.get("search_path").unwrap_or("\"$user\", public");
+        let role = self.wanted.get("role").filter(|role| *role != "none").unwrap_or(&self.lane.identity.user);
+        let path = path.replace("\"$user\"", &format!("\"{}\"", role.replace('"', "\"\"")));
+        let path_key = foldhash::quality::FixedState::default().hash_one(&path);
+        self.reading = Reading { path: path.into(), path_key, lexing };
+    }
+
+    /// A node's configured name.
+    pub(super) fn node_name(&self, node: NodeId) -> Arc<str> {
+        let settings = self.shared.settings.load();
+        settings.nodes.get(usize::from(node.0)).map_or_else(|| Arc::from("?"), |node| Arc::clone(&node.name))
+    }
+
+    /// A setting of the session as its client knows it.
+    pub(super) fn told(&self, name: &str) -> Option<&str> {
+        let told = self.told.iter().find(|(told, _)| &**told == name);
+        told.or_else(|| self.greeting.iter().find(|(told, _)| &**told == name)).map(|(_, value)| &**value)
+    }
+
+    /// Notes that the client was told a setting.
+    pub(super) fn tell(&mut self, name: Box<str>, value: Box<str>) {
+        match self.told.iter_mut().find(|(told, _)| *told == name) {
+            Some((_, told)) => *told = value,
+            None => self.told.push((name, value)),
+        }
+    }
+
+    /// What a replica must have seen that this session has not read from last.
+    pub(super) fn floor(&self) -> Tick {
+        self.sticky_floor().max(self.last_read_end)
+    }
+
+    /// What the replica that it read from last must have seen.
+    pub(super) fn sticky_floor(&self) -> Tick {
+        self.last_write.max(self.login)
+    }
+
+    /// Takes the backend out of the session's hands; cancel requests find it no more.
+    pub(super) fn let_go(&mut self) -> Option<Held<E>> {
+        let held = self.held.take()?;
+        *self.place.current.lock() = None;
+        Some(held)
+    }
+
+    /// Closes the backend, whatever it was doing.
+    pub(super) fn drop_backend(&mut self) {
+        if let Some(held) = self.let_go() {
+            held.lease.close();
+        }
+        self.pin_entry = None;
+    }
+
+    /// Whether the backend must stay with the session.
+    pub(super) fn must_keep(&self) -> bool {
+        self.pin.is_some() || self.tx != TxState::Idle
+    }
+
+    /// Whether the held backend's leave (if it leads to a primary) is still good.
+    pub(super) fn may_speak(&self) -> bool {
+        self.held.as_ref().is_none_or(|held| held.pass.is_none_or(|pass| self.shared.state.gate.holds(pass)))
+    }
+
+    /// Whether the backend that is held leads to a replica.
+    pub(super) fn on_replica(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.pass.is_none())
+    }
+
+    /// What a fresh backend would need to carry for this session.
+    pub(super) fn needs_carrying(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.lease.tracked().key() != self.wanted.key())
+    }
+}
+
+// Encodings in which a later byte of a character may look like a quote or a backslash.
+fn is_ambiguous(encoding: &str) -> bool {
+    let encoding = encoding.trim_matches('\'').to_ascii_uppercase().replace(['-', '_'], "");
+    ["SJIS", "SHIFTJIS2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"].contains(&&*encoding)
+}

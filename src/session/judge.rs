@@ -1,0 +1,115 @@
+//! From a segment to a plan, with what the catalog must be asked first; and what a refusal teaches.
+
+use super::core::Core;
+use super::plan::{Judge, Plan};
+use super::prepared::Circumstances;
+use super::unit::Attempt;
+use crate::engine::catalog::CatalogLoader;
+use crate::engine::seam::{Engine, Exchange, Part, Refusal};
+use crate::engine::{Class, TxState};
+use crate::sql::Context;
+use crate::telemetry::ClusterCount;
+use std::sync::Arc;
+
+/// Judges the framed segment. Only what is not known yet of the database is waited for.
+pub(super) async fn plan<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) -> Plan {
+    let plan = make(core, exchange);
+    if plan.unknown.is_empty() && !plan.names_unknown {
+        return plan;
+    }
+    // Off the warm path: the future is boxed so that it does not make every session's larger.
+    Box::pin(load(core, &plan)).await;
+    core.statements.undo();
+    let mut plan = make(core, exchange);
+    for verdict in std::mem::take(&mut plan.unknown) {
+        // Still not known (the catalog cannot be read, or changed again): in doubt.
+        plan.add_doubt(&verdict);
+    }
+    plan
+}
+
+fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) -> Plan {
+    let names = core.lane.catalog.names();
+    let generation = core.lane.catalog.generation();
+    let judge = Judge {
+        verdicts: &core.shared.verdicts,
+        context: Context {
+            lexing: core.reading.lexing,
+            server_major: core.shared.server_major(),
+            generation,
+            path: core.reading.path_key,
+            names: names.as_deref(),
+        },
+        catalog: &core.lane.catalog,
+        path: &core.reading.path,
+        store: &core.shared.store,
+        circumstances: Circumstances { generation, path: core.reading.path_key },
+    };
+    Plan::make(exchange, &mut core.statements, &judge)
+}
+
+async fn load<E: Engine>(core: &Core<E>, plan: &Plan) {
+    let relations: Vec<_> =
+        plan.unknown.iter().flat_map(|verdict| verdict.relations.iter().cloned()).collect();
+    let loader = Arc::clone(&core.shared.loader);
+    let database = Arc::clone(&core.lane.identity.database);
+    let ask = |request| async move { loader.load(&database, request).await };
+    let cleared = core.lane.catalog.load(&core.reading.path, &relations, ask).await;
+    tracing::trace!(?cleared, "catalog asked");
+}
+
+/// Whether a refused unit is run again on the primary instead of showing the refusal.
+pub(super) fn repeats<E: Engine>(core: &Core<E>, plan: &Plan, attempt: &Attempt, refusal: &Refusal) -> bool {
+    core.on_replica()
+        && !attempt.refused
+        && plan.repeatable
+        && core.tx == TxState::Idle
+        && not_on_a_standby(refusal)
+}
+
+/// What a standby refuses because it is one, or because replay came in its way; nothing has happened then.
+fn not_on_a_standby(refusal: &Refusal) -> bool {
+    match &refusal.sqlstate {
+        b"25006" => true,
+        b"0A000" => ["hot standby", "during recovery"].iter().any(|text| refusal.message.contains(text)),
+        b"55000" => refusal.message.contains("recovery is in progress"),
+        b"XX000" => refusal.message.contains("during recovery"),
+        b"40001" => refusal.message.contains("conflict with recovery"),
+        b"40P01" => refusal.message.contains("conflict with recovery"),
+        _ => false,
+    }
+}
+
+/// A standby refused what the verdict held for a read: the shape is a write from now on.
+pub(super) fn learn<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange, plan: &Plan, refusal: &Refusal) {
+    if plan.class != Class::Read || refusal.sqlstate != *b"25006" {
+        return;
+    }
+    let names = core.lane.catalog.names();
+    let context = Context {
+        lexing: core.reading.lexing,
+        server_major: core.shared.server_major(),
+        generation: core.lane.catalog.generation(),
+        path: core.reading.path_key,
+        names: names.as_deref(),
+    };
+    for index in 0..exchange.parts() {
+        let learnt = match exchange.part(index) {
+            Part::Text(text) | Part::Prepare { text, .. } => {
+                core.shared.verdicts.learn_write(text, &context);
+                true
+            }
+            Part::Use { name, runs: true } => match core.statements.find(name) {
+                Some(prepared) => {
+                    core.shared.verdicts.learn_write(prepared.text(), &context);
+                    true
+                }
+                None => false,
+            },
+            _ => false,
+        };
+        if learnt {
+            core.shared.stats.count(ClusterCount::Learnt);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What the proxy answers by itself: its own settings, and statements about names that only it knows.
+
+use super::core::Core;
+use super::plan::{Plan, answered_here};
+use crate::config::settings::{Consistency, RouteSetting};
+use crate::engine::seam::{Answer, Engine, Exchange};
+use crate::engine::{PinReason, TxState};
+use crate::error::ClientError;
+use crate::sql::{Change, Effect};
+use std::sync::Arc;
+
+/// Whether the whole unit is answered here.
+pub(super) fn answers<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
+    if plan.needs_server || plan.effects.is_empty() || core.tx == TxState::Failed {
+        return false;
+    }
+    // SQL's own PREPARE, or what is not known, may have put statements beside ours on the kept backend.
+    let statements_there = core.pin.is_some_and(|pin| {
+        !matches!(
+            pin.reason,
+            PinReason::Listen | PinReason::AdvisoryLock | PinReason::HoldCursor | PinReason::TempObject
+        )
+    });
+    let discards = changes(plan).any(|change| matches!(change, Change::DiscardAll));
+    let deallocates =
+        changes(plan).any(|change| matches!(change, Change::Deallocate(_) | Change::DeallocateAll));
+    !(discards && core.held.is_some()) && !(deallocates && statements_there)
+}
+
+fn changes(plan: &Plan) -> impl Iterator<Item = &Change> {
+    plan.effects.iter().flat_map(|(_, verdict)| match &verdict.effect {
+        Effect::Changes(changes) => changes.iter(),
+        _ => [].iter(),
+    })
+}
+
+/// A setting of ours with a value that it does not have, or among statements that a server runs.
+pub(super) fn refuses<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> Option<ClientError> {
+    let ours = changes(plan).any(|change| matches!(change, Change::Primacy { .. } | Change::ShowPrimacy(_)));
+    if ours && !exchange.is_mid_unit() && plan.needs_server && core.tx != TxState::Failed {
+        return Some(
+            ClientError::new(
+                "0A000",
+                1235,
+                "primacy.* settings cannot be mixed with other statements in one text or pipeline",
+            )
+            .hint("send it alone"),
+        );
+    }
+    None
+}
+
+/// Answers the unit.
+pub(super) fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Plan) {
+    let mut texts = Vec::new();
+    let mut failed = None;
+    let all: Vec<Change> = changes(plan).cloned().collect();
+    debug_assert!(all.iter().all(answered_here));
+    for change in &all {
+        match one(core, exchange, change) {
+            Ok(text) => texts.push(text),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    core.statements.undo();
+    if let Some(error) = failed {
+        return exchange.refuse(&error, core.tx);
+    }
+    let answers: Vec<Answer<'_>> = texts
+        .iter()
+        .map(|text| match text {
+            Text::Done(tag) => Answer::Done(tag),
+            Text::Row(column, value) => Answer::Row { column, value },
+        })
+        .collect();
+    exchange.answer(&answers, core.tx);
+}
+
+enum Text {
+    Done(&'static str),
+    Row(String, String),
+}
+
+fn one<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut E::Exchange,
+    change: &Change,
+) -> Result<Text, ClientError> {
+    match change {
+        Change::Primacy { name, value } => {
+            set(core, name, value.as_deref())?;
+            Ok(Text::Done(if value.is_some() { "SET" } else { "RESET" }))
+        }
+        Change::ShowPrimacy(name) => Ok(Text::Row(format!("primacy.{name}"), show(core, name)?)),
+        Change::DeallocateAll => {
+            core.statements.clear();
+            Ok(Text::Done("DEALLOCATE ALL"))
+        }
+        Change::Deallocate(name) => match core.statements.forget(name.as_bytes()) {
+            Some(_) => Ok(Text::Done("DEALLOCATE")),
+            None => {
+                Err(ClientError::new("26000", 1243, format!("prepared statement \"{name}\" does not exist")))
+            }
+        },
+        Change::DiscardAll => {
+            core.statements.clear();
+            core.statements.forget_anonymous();
+            core.want(Arc::clone(&core.startup));
+            // Reported settings return to what the client was greeted with.
+            for (name, value) in std::mem::take(&mut core.told) {
+                let greeted = core.greeting.iter().find(|(greeted, _)| *greeted == name);
+                if let Some((name, greeted)) = greeted.filter(|(_, greeted)| *greeted != value) {
+                    exchange.tell_setting(name, greeted);
+                }
+            }
+            core.read_anew();
+            Ok(Text::Done("DISCARD ALL"))
+        }
+        _ => Err(ClientError::new("XX000", 1105, "a statement was answered that only a server can answer")),
+    }
+}
+
+/// Gives one of our own settings a value.
+pub(super) fn set<E: Engine>(core: &mut Core<E>, name: &str, value: Option<&str>) -> Result<(), ClientError> {
+    let invalid = |allowed: &str| {
+        ClientError::new(
+            "22023",
+            1231,
+            format!("invalid value for parameter \"primacy.{name}\": \"{}\"", value.unwrap_or_default()),
+        )
+        .hint(format!("Available values: {allowed}."))
+    };
+    match name {
+        "route" => {
+            core.route = match value {
+                None | Some("auto" | "") => RouteSetting::Auto,
+                Some("primary") => RouteSetting::Primary,
+                Some("replica") => RouteSetting::Replica,
+                Some(_) => return Err(invalid("auto, primary, replica")),
+            };
+        }
+        "consistency" => {
+            core.consistency = match value {
+                None | Some("") => None,
+                Some("eventual") => Some(Consistency::Eventual),
+                Some("session") => Some(Consistency::Session),
+                Some("causal" | "strong") => {
+                    return Err(ClientError::new(
+                        "0A000",
+                        1235,
+                        "this level of consistency is not built yet",
+                    )
+                    .hint("Available values: eventual, session."));
+                }
+                Some(_) => return Err(invalid("eventual, session")),
+            };
+        }
+        _ => return Err(unknown(name)),
+    }
+    Ok(())
+}
+
+fn unknown(name: &str) -> ClientError {
+    ClientError::new("42704", 1193, format!("unrecognized configuration parameter \"primacy.{name}\""))
+        .hint("Primacy's own are primacy.route, primacy.consistency and (to show) primacy.node.")
+}
+
+fn show<E: Engine>(core: &Core<E>, name: &str) -> Result<String, ClientError> {
+    match name {
+        "node" => Ok(core.last_node.map(|node| core.node_name(node).to_string()).unwrap_or_default()),
+        "route" => Ok(match core.route {
+            RouteSetting::Auto => "auto",
+            RouteSetting::Primary => "primary",
+            RouteSetting::Replica => "replica",
+        }
+        .to_owned()),
+        "consistency" => {
+            let settings = core.shared.settings.load();
+            let level = core.consistency.unwrap_or(core.routing(&settings).consistency);
+            Ok(if level == Consistency::Eventual { "eventual" } else { "session" }.to_owned())
+        }
+        _ => Err(unknown(name)),
+    }
+}

@@ -1,0 +1,154 @@
+//! From a proved client to a session: access, limits, the greeting. A task of its own, so that none of it weighs on the session.
+
+use super::core::{Core, Reading};
+use super::registry::Arrival;
+use super::run::Session;
+use super::shared::{Greeting, Lane, Shared};
+use super::statements::Statements;
+use super::{checkout, settle};
+use crate::clock;
+use crate::config::settings::RouteSetting;
+use crate::engine::TxState;
+use crate::engine::door::{Front, Guest, Limits};
+use crate::engine::seam::Backend;
+use crate::engine::tracked::Tracked;
+use crate::error::ClientError;
+use crate::pool::Slot;
+use crate::sql::Lexing;
+use std::sync::Arc;
+
+/// Makes a session of `guest`, or tells it why not.
+///
+/// # Errors
+/// What the client was told; `None`: it has left.
+pub async fn login<E: Front>(
+    shared: &Arc<Shared<E>>,
+    door: &E::Door,
+    guest: Guest,
+    route: RouteSetting,
+) -> Result<Session<E>, Option<ClientError>> {
+    let Guest { mut client, user, database, parameters, credentials, unproven, superuser, replication } =
+        guest;
+    let admitted = if replication {
+        Err(ClientError::new("0A000", 1235, "replication connections cannot pass through the proxy yet")
+            .hint("connect to the server itself"))
+    } else {
+        let identity = (user, database, credentials);
+        admit(shared, door, &mut client, identity, parameters, (unproven, superuser), route).await
+    };
+    match admitted {
+        Ok(core) => {
+            let welcome = E::welcome(&mut client, &core.greeting, core.place.id, &core.place.secret);
+            welcome.await.map_err(|_| None)?;
+            shared.state.rounds.ask();
+            Ok(Session { client, core })
+        }
+        Err(error) => {
+            drop(E::turn_away(&mut client, &error.clone().fatal()).await);
+            Err(Some(error))
+        }
+    }
+}
+
+type Identity = (Arc<str>, Arc<str>, Arc<crate::engine::identity::Credentials>);
+
+async fn admit<E: Front>(
+    shared: &Arc<Shared<E>>,
+    door: &E::Door,
+    client: &mut crate::net::stream::Stream,
+    (user, database, credentials): Identity,
+    parameters: Vec<(Box<str>, Box<str>)>,
+    (unproven, superuser): (bool, bool),
+    mut route: RouteSetting,
+) -> Result<Box<Core<E>>, ClientError> {
+    let settings = shared.settings.load_full();
+    let found = settings.databases.iter().find(|d| d.alias == database);
+    let real = found.map_or(&database, |d| &d.name);
+    let limits = E::access(door, &user, real).await?;
+    let limits = if superuser { Limits::default() } else { limits };
+    let now = clock::now();
+    let mut secret = [0; 4];
+    clock::random(&mut secret)
+        .map_err(|error| ClientError::new("58000", 1105, format!("no randomness: {error}")))?;
+    let find = |name: &str| parameters.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    let application =
+        find("application_name").map_or_else(|| Arc::from(""), |(_, value)| Arc::from(&**value));
+    let arrival = Arrival {
+        user: Arc::clone(&user),
+        database: Arc::clone(&database),
+        peer: client.peer(),
+        tls: client.is_tls(),
+        application,
+        since: now,
+        secret,
+    };
+    let place = shared.registry.enter(arrival, settings.pool.max_clients).ok_or_else(|| {
+        ClientError::new("53300", 1040, "sorry, too many clients already")
+            .hint(format!("pool.max_clients of the proxy is {}", settings.pool.max_clients))
+    })?;
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        parameters.into_iter().partition(|(name, _)| name.to_ascii_lowercase().starts_with("primacy."));
+    let startup = Arc::new(Tracked::new(theirs.iter().map(|(name, value)| (name, value))));
+    let lane = Lane::new(shared, &user, &database, credentials, (limits.user, limits.database), now);
+    let mut core = Box::new(Core {
+        shared: Arc::clone(shared),
+        lane,
+        place,
+        exchange: None,
+        wanted: Arc::clone(&startup),
+        startup,
+        reading: Reading { path: "".into(), path_key: 0, lexing: Lexing::new(E::DIALECT) },
+        greeting: Greeting::default(),
+        told: Vec::new(),
+        statements: Statements::default(),
+        held: None,
+        pin: None,
+        pin_entry: None,
+        tx: TxState::Idle,
+        tx_since: now,
+        tx_wrote: false,
+        tx_ddl: false,
+        login: now,
+        last_write: clock::Tick::ZERO,
+        last_read_end: clock::Tick::ZERO,
+        sticky: None,
+        route: RouteSetting::Auto,
+        consistency: None,
+        slot: Slot::new(),
+        last_node: None,
+    });
+    core.greeting = greet(&mut core, unproven).await?;
+    core.read_anew();
+    for (name, value) in ours {
+        let name = name.to_ascii_lowercase();
+        super::local::set(&mut core, name.trim_start_matches("primacy."), Some(&value))?;
+    }
+    if core.route == RouteSetting::Auto {
+        core.route = std::mem::take(&mut route);
+    }
+    Ok(core)
+}
+
+// The settings that this user gets in this database with these start-up parameters: asked of a backend once, then remembered. A set of
+// parameters that a server refuses is refused with its own words each time: what is refused is not worth remembering.
+async fn greet<E: Front>(core: &mut Core<E>, unproven: bool) -> Result<Greeting, ClientError> {
+    let shared = Arc::clone(&core.shared);
+    let (user, database) = (Arc::clone(&core.lane.identity.user), Arc::clone(&core.lane.identity.database));
+    let key = core.startup.key();
+    if !unproven && let Some(known) = shared.greeting(&user, &database, key) {
+        return Ok(known);
+    }
+    let exchange = E::Exchange::default();
+    checkout::first(core, &exchange, unproven).await?;
+    let Some(held) = &core.held else { return Err(ClientError::new("XX000", 1105, "no backend was held")) };
+    // Backends know what they were told at their birth and since: with the session's settings on it, that is the greeting.
+    let parameters = held.lease.parameters();
+    let told = parameters.iter().map(|(name, value)| match &**name {
+        "in_hot_standby" => (name.clone(), "off".into()),
+        _ => (name.clone(), value.clone()),
+    });
+    let greeting: Greeting = Arc::new(told.collect());
+    settle::give_back(core);
+    shared.keep_greeting(&user, &database, key, &greeting);
+    Ok(greeting)
+}

@@ -1,0 +1,266 @@
+//! What a segment does as a whole: the verdicts on its parts, put together. Pure but for the shared caches it reads.
+
+use super::prepared::Circumstances;
+use super::statements::Statements;
+use crate::catalog::{Catalog, Cleared};
+use crate::config::settings::{Consistency, RouteSetting};
+use crate::engine::seam::{Exchange, Part, Resolution};
+use crate::engine::{Certainty, Class, Pin, PinReason};
+use crate::sql::{Change, Context, Effect, Hint, HintedLevel, Reason, Transaction, Verdict, Verdicts, hint};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// What a segment does.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The strongest class in it.
+    pub(super) class: Class,
+    /// Whether that class is only doubt.
+    pub(super) doubt: bool,
+    /// Whether anything in it may write: transaction control and session state alone do not.
+    pub(super) writes: bool,
+    /// Whether a text in it is run by itself (not prepared first): the anonymous statement dies with it.
+    pub(super) simple: bool,
+    /// Whether a text in it changes the catalog.
+    pub(super) ddl: bool,
+    /// The verdict that gave it its class.
+    pub(super) verdict: Option<Arc<Verdict>>,
+    /// Verdicts with an effect on the session, and the part each stands at.
+    pub(super) effects: SmallVec<[(usize, Arc<Verdict>); 1]>,
+    /// A pin that it brings with it.
+    pub(super) pin: Option<Pin>,
+    /// What it does to transactions; of several `Other`.
+    pub(super) transaction: Transaction,
+    /// Statements that it runs.
+    pub(super) runs: u32,
+    /// Statements that it prepares.
+    pub(super) prepares: u32,
+    /// Whether each of its texts may be run again elsewhere after a refusal.
+    pub(super) repeatable: bool,
+    /// Whether something in it is answered by nobody but a server.
+    pub(super) needs_server: bool,
+    /// A hint in a text.
+    pub(super) hint: Option<RouteSetting>,
+    /// A level in a text.
+    pub(super) level: Option<Consistency>,
+    /// Relations of these verdicts are not known yet.
+    pub(super) unknown: SmallVec<[Arc<Verdict>; 1]>,
+    /// Whether the names of the database's own functions are not known yet.
+    pub(super) names_unknown: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            class: Class::Read,
+            doubt: false,
+            writes: false,
+            simple: false,
+            ddl: false,
+            verdict: None,
+            effects: SmallVec::new(),
+            pin: None,
+            transaction: Transaction::None,
+            runs: 0,
+            prepares: 0,
+            repeatable: true,
+            needs_server: false,
+            hint: None,
+            level: None,
+            unknown: SmallVec::new(),
+            names_unknown: false,
+        }
+    }
+}
+
+/// What judging needs beside the segment.
+pub(super) struct Judge<'a> {
+    /// The shared cache of verdicts.
+    pub(super) verdicts: &'a Verdicts,
+    /// How texts are read.
+    pub(super) context: Context<'a>,
+    /// What the database says of its relations.
+    pub(super) catalog: &'a Catalog,
+    /// The effective search path.
+    pub(super) path: &'a str,
+    /// The shared statements.
+    pub(super) store: &'a super::prepared::Store,
+    /// Under what the segment's statements are shared.
+    pub(super) circumstances: Circumstances,
+}
+
+impl Plan {
+    /// Judges the framed segment of `exchange`, resolves its names, and notes in `statements` what it prepares and forgets.
+    pub(super) fn make<X: Exchange>(
+        exchange: &mut X,
+        statements: &mut Statements,
+        judge: &Judge<'_>,
+    ) -> Self {
+        let mut plan = Self::default();
+        let base = exchange.base();
+        for index in 0..exchange.parts() {
+            match exchange.part(index) {
+                Part::Text(text) => plan.text(index, text, judge),
+                Part::Prepare { name, text, body } => {
+                    let prepared = judge.store.get(judge.circumstances, body, text);
+                    plan.prepares += 1;
+                    plan.judge(index, text, judge);
+                    let resolution = statements.prepare(base + index, name, &prepared);
+                    exchange.resolve(index, resolution);
+                }
+                Part::Use { name, runs } => {
+                    plan.runs += u32::from(runs);
+                    let found = statements.find(name).map(Arc::clone);
+                    if let Some(prepared) = &found
+                        && !statements.is_pending(name)
+                    {
+                        plan.judge(index, prepared.text(), judge);
+                    }
+                    plan.needs_server |= found.is_none();
+                    exchange.resolve(index, found.map_or(Resolution::Missing, Resolution::Statement));
+                }
+                Part::Forget { name } => {
+                    let known = statements.forget(name);
+                    exchange.resolve(index, known.map_or(Resolution::AsIs, Resolution::Statement));
+                }
+                Part::Opaque(class) => {
+                    plan.raise(class, None);
+                    plan.writes |= class == Class::Write;
+                    plan.needs_server = true;
+                    plan.repeatable = false;
+                    plan.pins(PinReason::Procedure, Certainty::Possible);
+                }
+                Part::Long(text) => {
+                    plan.text(index, text, judge);
+                    plan.raise(Class::Write, None);
+                    plan.writes = true;
+                    plan.needs_server = true;
+                    plan.repeatable = false;
+                    plan.pins(PinReason::LongText, Certainty::Possible);
+                }
+                Part::Neutral => {}
+            }
+        }
+        plan
+    }
+
+    fn text(&mut self, index: usize, text: &[u8], judge: &Judge<'_>) {
+        self.runs += 1;
+        self.simple = true;
+        self.judge(index, text, judge);
+    }
+
+    fn judge(&mut self, index: usize, text: &[u8], judge: &Judge<'_>) {
+        self.hints(text);
+        let verdict = judge.verdicts.judge(text, &judge.context);
+        self.add(index, &verdict, judge.catalog.cleared(judge.path, &verdict.relations));
+        self.names_unknown |= judge.context.names.is_none();
+    }
+
+    fn hints(&mut self, text: &[u8]) {
+        match hint(text) {
+            None => {}
+            Some(Hint::Primary) => self.hint = Some(RouteSetting::Primary),
+            Some(Hint::Replica) if self.hint.is_none() => self.hint = Some(RouteSetting::Replica),
+            Some(Hint::Consistency(HintedLevel::Eventual)) => self.level = Some(Consistency::Eventual),
+            Some(Hint::Consistency(HintedLevel::Session)) => self.level = Some(Consistency::Session),
+            Some(_) => {}
+        }
+    }
+
+    /// Adds what one verdict says, its relations being `cleared`.
+    pub(super) fn add(&mut self, index: usize, verdict: &Arc<Verdict>, cleared: Cleared) {
+        self.raise(verdict.class, Some(verdict));
+        self.repeatable &= verdict.repeatable;
+        self.ddl |= verdict.ddl;
+        self.writes |= verdict.class == Class::Write
+            && !matches!(verdict.reason, Reason::TransactionControl | Reason::SessionState);
+        match &verdict.effect {
+            Effect::None => {}
+            Effect::Changes(changes) => {
+                self.effects.push((index, Arc::clone(verdict)));
+                self.needs_server |= !changes.iter().all(answered_here);
+            }
+            Effect::Pins(reason, certainty) => self.pins(*reason, *certainty),
+        }
+        self.needs_server |= !matches!(verdict.effect, Effect::Changes(_)) && verdict.statements > 0;
+        match cleared {
+            Cleared::Yes { primary_only: false } => {}
+            Cleared::Yes { primary_only: true } => self.raise(self.class.max(Class::NodeLocal), None),
+            Cleared::No(_) => self.add_doubt(verdict),
+            Cleared::Unknown => self.unknown.push(Arc::clone(verdict)),
+        }
+        self.transaction = match (self.transaction, verdict.transaction) {
+            (so_far, Transaction::None) => so_far,
+            (Transaction::None, this) => this,
+            // A transaction that begins and ends, or begins with what it runs, in one unit.
+            (Transaction::Begin { read_only, isolation }, Transaction::Begin { .. } | Transaction::Other) => {
+                Transaction::Begin { read_only: read_only.filter(|_| false), isolation }
+            }
+            _ => Transaction::Other,
+        };
+    }
+
+    /// The relations of `verdict` cannot be cleared.
+    pub(super) fn add_doubt(&mut self, _verdict: &Arc<Verdict>) {
+        self.raise(Class::Write, None);
+        self.writes = true;
+        self.pins(PinReason::Relation, Certainty::Possible);
+    }
+
+    /// Adds what a later segment of the same unit does.
+    pub(super) fn merge(&mut self, next: Self) {
+        if next.class > self.class || (next.class == self.class && next.writes && !self.writes) {
+            self.verdict = next.verdict;
+        }
+        self.class = self.class.max(next.class);
+        self.writes |= next.writes;
+        self.simple |= next.simple;
+        self.ddl |= next.ddl;
+        self.effects.extend(next.effects);
+        if let Some(pin) = next.pin {
+            self.pins(pin.reason, pin.certainty);
+        }
+        self.runs += next.runs;
+        self.prepares += next.prepares;
+        self.repeatable = false;
+        if next.transaction != Transaction::None {
+            self.transaction =
+                if self.transaction == Transaction::None { next.transaction } else { Transaction::Other };
+        }
+    }
+
+    fn raise(&mut self, class: Class, verdict: Option<&Arc<Verdict>>) {
+        let doubtful = verdict
+            .is_none_or(|v| matches!(v.reason, Reason::Unparsed | Reason::Function(_) | Reason::Operator(_)));
+        if class > self.class || self.verdict.is_none() {
+            self.doubt = doubtful;
+            if let Some(verdict) = verdict {
+                self.verdict = Some(Arc::clone(verdict));
+            }
+        } else if class == self.class && !doubtful {
+            self.doubt = false;
+        }
+        self.class = self.class.max(class);
+    }
+
+    /// Notes a pin; a known one wins over a possible one.
+    pub(super) fn pins(&mut self, reason: PinReason, certainty: Certainty) {
+        if self.pin.is_none_or(|pin| pin.certainty < certainty) {
+            self.pin = Some(Pin { reason, certainty });
+        }
+    }
+}
+
+/// Whether the proxy can answer the change by itself when it holds no backend for the session.
+#[must_use]
+pub(super) fn answered_here(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Primacy { .. }
+            | Change::ShowPrimacy(_)
+            | Change::DeallocateAll
+            | Change::Deallocate(_)
+            | Change::DiscardAll
+    )
+}

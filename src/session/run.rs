@@ -1,0 +1,190 @@
+//! The life of a session: asleep until its client (or the backend that it keeps) says something, then one unit after the other.
+//!
+//! Invariant: an asleep session owns no buffer, and its task is no larger than 1 KiB (`session::run::tests`).
+
+use super::core::Core;
+use super::registry::Activity;
+use super::unit;
+use crate::clock;
+use crate::engine::TxState;
+use crate::engine::seam::{Backend, Engine, Exchange, Inbound};
+use crate::error::ClientError;
+use crate::net::stream::Stream;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// Why a session is over.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The client has left.
+    Left,
+    /// It is sent away, with this.
+    Sent(Box<ClientError>),
+}
+
+/// What woke an idle session.
+enum Wake {
+    Client,
+    Backend,
+    TimedOut,
+    Doomed(Box<ClientError>),
+}
+
+/// A logged-in session.
+pub struct Session<E: Engine> {
+    pub(super) client: Stream,
+    pub(super) core: Box<Core<E>>,
+}
+
+impl<E: Engine> Session<E> {
+    /// Serves the client until it leaves or is sent away.
+    pub async fn run(mut self) {
+        let end = self.live().await;
+        if let End::Sent(error) = end {
+            tracing::info!(client = self.core.place.id, user = %self.core.place.user, %error, "client sent away");
+            let mut exchange = self.core.exchange.take().unwrap_or_else(|| self.core.shared.take_exchange());
+            exchange.refuse(&error.fatal(), self.core.tx);
+            let farewell = poll_fn(|cx| exchange.poll_flush(cx, &mut self.client));
+            // A client that does not read is not waited for.
+            drop(tokio::time::timeout(Duration::from_secs(1), farewell).await);
+        }
+        super::settle::leave(&mut self.core);
+    }
+
+    async fn live(&mut self) -> End {
+        loop {
+            if let Err(end) = self.serve().await {
+                return end;
+            }
+            match self.idle().await {
+                Wake::Client => {}
+                Wake::Backend => {
+                    if let Err(end) = self.unsolicited().await {
+                        return end;
+                    }
+                }
+                Wake::TimedOut => return End::Sent(Box::new(self.idle_error())),
+                Wake::Doomed(why) => return End::Sent(why),
+            }
+        }
+    }
+
+    // One unit after the other until nothing of the client is left.
+    async fn serve(&mut self) -> Result<(), End> {
+        let mut exchange = match self.core.exchange.take() {
+            Some(exchange) => exchange,
+            None => self.core.shared.take_exchange(),
+        };
+        loop {
+            let inbound = poll_fn(|cx| match exchange.poll_segment(cx, &mut self.client) {
+                Poll::Pending if exchange.is_idle() => Poll::Ready(None),
+                Poll::Pending => match self.core.place.poll_doom(cx) {
+                    Some(why) => Poll::Ready(Some(Err(why))),
+                    None => Poll::Pending,
+                },
+                Poll::Ready(inbound) => Poll::Ready(Some(inbound)),
+            })
+            .await;
+            match inbound {
+                None => break,
+                Some(Ok(Inbound::Goodbye)) => return Err(End::Left),
+                Some(Err(violation)) => {
+                    self.core.exchange = Some(exchange);
+                    return Err(End::Sent(Box::new(violation)));
+                }
+                Some(Ok(Inbound::Segment)) => {
+                    self.core.place.last_request.store(clock::now().0, Ordering::Relaxed);
+                    unit::serve(&mut self.core, &mut exchange, &mut self.client).await?;
+                }
+            }
+            if let Some(why) = self.core.place.doom().filter(|_| self.core.tx == TxState::Idle) {
+                self.core.exchange = Some(exchange);
+                return Err(End::Sent(Box::new(why)));
+            }
+        }
+        let idle = if self.core.tx == TxState::Idle { Activity::Idle } else { Activity::IdleInTransaction };
+        self.core.place.set_activity(idle);
+        exchange.shrink();
+        self.core.shared.return_exchange(exchange);
+        Ok(())
+    }
+
+    fn idle_limit(&self) -> Duration {
+        let timeouts = self.core.shared.settings.load().timeouts;
+        if self.core.tx == TxState::Idle { timeouts.client_idle } else { timeouts.idle_in_transaction }
+    }
+
+    fn idle_error(&self) -> ClientError {
+        if self.core.tx == TxState::Idle {
+            ClientError::new("57P05", 4031, "terminating connection due to idle-session timeout")
+                .hint("timeouts.client_idle of the proxy's configuration sets it")
+        } else {
+            ClientError::new("25P03", 4031, "terminating connection due to idle-in-transaction timeout")
+                .hint("timeouts.idle_in_transaction of the proxy's configuration sets it")
+        }
+    }
+
+    async fn idle(&mut self) -> Wake {
+        let limit = self.idle_limit();
+        let mut sleep: Option<Pin<Box<Sleep>>> =
+            (!limit.is_zero()).then(|| Box::pin(tokio::time::sleep_until(clock::deadline(limit))));
+        poll_fn(|cx| {
+            if let Some(why) = self.core.place.poll_doom(cx) {
+                return Poll::Ready(Wake::Doomed(Box::new(why)));
+            }
+            if self.client.poll_readable(cx).is_ready() {
+                return Poll::Ready(Wake::Client);
+            }
+            if let Some(held) = &mut self.core.held
+                && held.lease.poll_readable(cx).is_ready()
+            {
+                return Poll::Ready(Wake::Backend);
+            }
+            match sleep.as_mut().map(|sleep| sleep.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => Poll::Ready(Wake::TimedOut),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    // A backend that the session keeps said something by itself: notifications go on to the client; a goodbye ends the session, for what
+    // the backend held for it (a lock, a temporary table) must not seem to be there.
+    async fn unsolicited(&mut self) -> Result<(), End> {
+        let mut exchange = match self.core.exchange.take() {
+            Some(exchange) => exchange,
+            None => self.core.shared.take_exchange(),
+        };
+        let Some(held) = &mut self.core.held else { return Ok(()) };
+        let said = poll_fn(|cx| match exchange.poll_unsolicited(cx, &mut self.client, &mut held.lease) {
+            Poll::Pending => Poll::Ready(None),
+            Poll::Ready(said) => Poll::Ready(Some(said)),
+        })
+        .await;
+        match said {
+            None if exchange.is_idle() => {
+                self.core.shared.return_exchange(exchange);
+                Ok(())
+            }
+            // Part of a message: the rest is read with whatever comes next.
+            None => {
+                self.core.exchange = Some(exchange);
+                Ok(())
+            }
+            Some(Ok(_)) => Err(End::Left),
+            Some(Err(lost)) => {
+                let node = self.core.last_node;
+                if let Some(node) = node {
+                    self.core.shared.state.suspect(node, &lost.reason);
+                }
+                let error = unit::lost_while_kept(&self.core, &lost.reason);
+                self.core.drop_backend();
+                Err(End::Sent(Box::new(error)))
+            }
+        }
+    }
+}

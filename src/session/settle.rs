@@ -1,0 +1,340 @@
+//! After a unit: what it did to the session, and what becomes of the backend.
+
+use super::core::Core;
+use super::plan::Plan;
+use super::unit::dirt_of;
+use crate::clock::{self, Tick};
+use crate::engine::seam::{Backend, Engine, Exchange, Outcome};
+use crate::engine::tracked::Tracked;
+use crate::engine::{Certainty, Class, Dirt, Pin, PinReason, TxState};
+use crate::routing::Sticky;
+use crate::sql::{Change, Effect, Value};
+use crate::task;
+use crate::telemetry::counters::{Count, Query};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Takes over what a unit did, and gives the backend back when nothing keeps it.
+pub(super) async fn unit<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    plan: &Plan,
+    outcome: &Outcome,
+    began: Tick,
+) {
+    let now = clock::now();
+    let was = std::mem::replace(&mut core.tx, outcome.tx);
+    if was == TxState::Idle && outcome.tx != TxState::Idle {
+        core.tx_since = began;
+    }
+    core.statements.confirm(exchange.confirmed());
+    if plan.simple {
+        core.statements.forget_anonymous();
+    }
+    freshness(core, plan, outcome, was, now);
+    reported(core, exchange);
+    effects(core, exchange, plan, outcome, was);
+    if plan.ddl || outcome.ddl {
+        core.lane.catalog.forget();
+        core.tx_ddl = outcome.tx != TxState::Idle;
+    } else if core.tx_ddl && outcome.tx == TxState::Idle {
+        core.lane.catalog.forget();
+        core.tx_ddl = false;
+    }
+    figures(core, exchange, plan, outcome, was, began, now);
+    if core.must_keep() || exchange.is_mid_unit() {
+        return;
+    }
+    give_back(core);
+}
+
+// The instants that floors are made of.
+fn freshness<E: Engine>(core: &mut Core<E>, plan: &Plan, outcome: &Outcome, was: TxState, now: Tick) {
+    let Some(held) = &mut core.held else { return };
+    core.last_node = Some(held.node);
+    core.tx_wrote |= plan.writes;
+    if plan.writes {
+        *held.lease.sequences() = true;
+    }
+    // Whatever may have been written is acknowledged (or, after an error in a transaction that had written, may be seen) by now.
+    let ended = was != TxState::Idle && outcome.tx == TxState::Idle;
+    if core.tx_wrote && (outcome.tx == TxState::Idle || ended || outcome.transactions > 0) || outcome.notified
+    {
+        core.last_write = now;
+    }
+    if outcome.tx == TxState::Idle {
+        core.tx_wrote = false;
+    }
+    if held.pass.is_some() {
+        // What the primary showed, no replica is known to have.
+        core.sticky = None;
+        if plan.class == Class::Read || plan.writes {
+            core.last_read_end = now;
+        }
+    } else {
+        core.sticky = Some(Sticky { node: held.node, start: held.start });
+        core.last_read_end = now;
+    }
+}
+
+fn reported<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) {
+    if exchange.reported().is_empty() {
+        return;
+    }
+    let primary = !core.on_replica();
+    for (name, value) in std::mem::take(exchange.reported()) {
+        if primary && &*name != "in_hot_standby" {
+            core.tell(name, value);
+        }
+    }
+    core.read_anew();
+}
+
+fn effects<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &E::Exchange,
+    plan: &Plan,
+    outcome: &Outcome,
+    was: TxState,
+) {
+    // A text with a syntax error did nothing at all.
+    let nothing_ran = outcome.failed == Some(*b"42601");
+    if let Some(pin) = plan.pin.filter(|_| !nothing_ran) {
+        pin_session(core, pin);
+    } else if plan.pin.is_some()
+        && core.pin.is_none()
+        && let Some(held) = &mut core.held
+    {
+        held.lease.unpin();
+    }
+    if outcome.failed.is_some() || plan.effects.is_empty() {
+        return;
+    }
+    let outside = was == TxState::Idle && outcome.tx == TxState::Idle && outcome.transactions == 0;
+    let mut wanted = Tracked::clone(&core.wanted);
+    let mut carried = core.held.as_ref().map(|held| Tracked::clone(held.lease.tracked())).unwrap_or_default();
+    for (index, verdict) in &plan.effects {
+        let Effect::Changes(changes) = &verdict.effect else { continue };
+        for change in changes {
+            if let Some(pin) = apply(core, exchange, *index, change, outside, (&mut wanted, &mut carried)) {
+                pin_session(core, pin);
+            }
+        }
+    }
+    if wanted != *core.wanted {
+        core.want(Arc::new(wanted));
+    }
+    if let Some(held) = &mut core.held {
+        held.lease.set_tracked(Arc::new(carried));
+    }
+}
+
+// One change of session state that a server has accepted. `Some`: it cannot be carried.
+fn apply<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &E::Exchange,
+    index: usize,
+    change: &Change,
+    outside: bool,
+    (wanted, carried): (&mut Tracked, &mut Tracked),
+) -> Option<Pin> {
+    let known = |reason| Some(Pin { reason, certainty: Certainty::Known });
+    match change {
+        Change::Local
+        | Change::DiscardPlans
+        | Change::DiscardSequences
+        | Change::ShowPrimacy(_)
+        | Change::Primacy { .. } => None,
+        Change::Set { .. } | Change::Reset(_) | Change::ResetAll if !outside => {
+            known(PinReason::SettingInTransaction)
+        }
+        Change::Set { name, .. } if name.contains('.') => known(PinReason::CustomSetting),
+        Change::Set { name, .. } if &**name == "session_authorization" => {
+            known(PinReason::SessionAuthorization)
+        }
+        Change::Set { name, .. } if &**name == "seed" => known(PinReason::Seed),
+        Change::Set { name, value } => {
+            let value = match value {
+                Value::Constant(text) | Value::List(text) => Some(text.to_string()),
+                Value::Parameter(n) => {
+                    exchange.parameter(index, *n).and_then(|v| String::from_utf8(v.to_vec()).ok())
+                }
+            };
+            let Some(value) = value else { return known(PinReason::SettingValue) };
+            if &**name == "synchronous_commit" && matches!(&*value, "off" | "local" | "false" | "0" | "no") {
+                core.shared.state.async_commit_seen.store(true, Ordering::Release);
+            }
+            wanted.set(name, &value);
+            carried.set(name, &value);
+            None
+        }
+        Change::Reset(name) => {
+            carried.remove(name);
+            match core.startup.get(name) {
+                Some(value) => wanted.set(name, value),
+                None => wanted.remove(name),
+            }
+            None
+        }
+        Change::ResetAll => {
+            reset_all(core, wanted, carried);
+            None
+        }
+        Change::DiscardAll => {
+            *wanted = Tracked::clone(&core.startup);
+            *carried = Tracked::default();
+            core.statements.clear();
+            core.statements.forget_anonymous();
+            end_pins(core);
+            if let Some(held) = &mut core.held {
+                held.lease.forget_statements();
+                *held.lease.sequences() = false;
+            }
+            None
+        }
+        Change::DiscardTemp => unpin(core, PinReason::TempObject),
+        Change::Unlisten => unpin(core, PinReason::Listen),
+        Change::CloseAll => unpin(core, PinReason::HoldCursor),
+        Change::AdvisoryUnlockAll => unpin(core, PinReason::AdvisoryLock),
+        Change::DeallocateAll | Change::Deallocate(_) => {
+            // It ran on a server only because the session's own statements live there, too.
+            core.statements.clear();
+            if let Some(held) = &mut core.held {
+                held.lease.forget_statements();
+            }
+            None
+        }
+    }
+}
+
+// RESET ALL keeps the role and the session authorization.
+fn reset_all<E: Engine>(core: &Core<E>, wanted: &mut Tracked, carried: &mut Tracked) {
+    let role = (wanted.get("role").map(str::to_owned), carried.get("role").map(str::to_owned));
+    *wanted = Tracked::clone(&core.startup);
+    *carried = Tracked::default();
+    if let Some(role) = role.0 {
+        wanted.set("role", &role);
+    }
+    if let Some(role) = role.1 {
+        carried.set("role", &role);
+    }
+}
+
+// What pinned is gone for sure.
+fn unpin<E: Engine>(core: &mut Core<E>, reason: PinReason) -> Option<Pin> {
+    let entry = core.pin_entry.as_ref()?;
+    entry.remove(reason);
+    match entry.left() {
+        None => end_pins(core),
+        left => {
+            core.pin = left;
+            *core.place.pin.lock() = left;
+        }
+    }
+    None
+}
+
+fn end_pins<E: Engine>(core: &mut Core<E>) {
+    core.pin = None;
+    core.pin_entry = None;
+    *core.place.pin.lock() = None;
+    if let Some(held) = &mut core.held {
+        held.lease.unpin();
+    }
+}
+
+/// The session keeps its backend from here on.
+pub(super) fn pin_session<E: Engine>(core: &mut Core<E>, pin: Pin) {
+    let Some(held) = &mut core.held else { return };
+    held.lease.soil(dirt_of(pin.reason));
+    // The limit was asked before the statement ran; what turns out to pin only afterwards is not sent away for it.
+    let _counted = held.lease.pin();
+    let pins = core.shared.pools.node(held.node);
+    match &core.pin_entry {
+        Some(entry) => entry.add(pin),
+        None => {
+            core.shared.stats.pinned(pin.reason);
+            tracing::debug!(client = core.place.id, reason = pin.reason.word(), "session pinned");
+            core.pin_entry = Some(pins.pins().enter(u64::from(core.place.id), pin, clock::now()));
+        }
+    }
+    if core.pin.is_none_or(|held| held.certainty < pin.certainty) {
+        core.pin = Some(pin);
+        *core.place.pin.lock() = Some(pin);
+    }
+}
+
+fn figures<E: Engine>(
+    core: &Core<E>,
+    exchange: &mut E::Exchange,
+    plan: &Plan,
+    outcome: &Outcome,
+    was: TxState,
+    began: Tick,
+    now: Tick,
+) {
+    let (received, sent) = exchange.traffic();
+    let took = now.since(began);
+    let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let traffic = &core.lane.traffic;
+    traffic.query(Query { received, sent, took_us: us(took) });
+    if plan.prepares > 0 {
+        traffic.add(Count::ClientParses, u64::from(plan.prepares));
+    }
+    if outcome.tx == TxState::Idle {
+        let since = if was == TxState::Idle { began } else { core.tx_since };
+        traffic.transaction(us(now.since(since)));
+    }
+    let histogram =
+        if core.on_replica() { &core.shared.stats.query_replica } else { &core.shared.stats.query_primary };
+    histogram.record(took);
+}
+
+/// Gives the backend back: at once when nothing is on its way to it, else when it has arrived; cleaned first when it is not clean.
+pub(super) fn give_back<E: Engine>(core: &mut Core<E>) {
+    let Some(mut held) = core.let_go() else { return };
+    if let Some(view) = core.shared.state.view.load().node(held.node) {
+        view.live.active.fetch_sub(1, Ordering::Relaxed);
+    }
+    let dirt = held.lease.dirt();
+    if held.lease.tx() != TxState::Idle || dirt == Dirt::Incurable {
+        return held.lease.close();
+    }
+    if held.current.cancels.load(Ordering::Acquire) == 0 && dirt == Dirt::Clean {
+        return held.lease.give_back(clock::now());
+    }
+    let reset_limit = core.shared.settings.load().timeouts.connect;
+    task::spawn("clean backend", async move {
+        loop {
+            let arrived = held.current.cancelled.notified();
+            if held.current.cancels.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            arrived.await;
+        }
+        // A cancel that came late may meet the reset: then it is not clean, and closed.
+        let reset = tokio::time::timeout_at(clock::deadline(reset_limit), held.lease.reset(dirt)).await;
+        if matches!(reset, Ok(Ok(()))) && held.lease.tx() == TxState::Idle {
+            held.lease.unpin();
+            held.lease.give_back(clock::now());
+        }
+    });
+}
+
+/// The session is over.
+pub(super) fn leave<E: Engine>(core: &mut Core<E>) {
+    core.pin = None;
+    core.pin_entry = None;
+    let in_transaction = core.tx != TxState::Idle;
+    if core.exchange.is_some() || in_transaction {
+        if let Some(held) = &core.held
+            && let Some(view) = core.shared.state.view.load().node(held.node)
+        {
+            view.live.active.fetch_sub(1, Ordering::Relaxed);
+        }
+        core.drop_backend();
+    } else {
+        give_back(core);
+    }
+}

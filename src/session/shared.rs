@@ -1,0 +1,226 @@
+//! What all sessions of one cluster share.
+
+use super::prepared::Store;
+use super::registry::Registry;
+use crate::catalog::{Catalog, Catalogs};
+use crate::cluster::ClusterState;
+use crate::config::settings::Cluster;
+use crate::engine::identity::Credentials;
+use crate::engine::seam::{Backend, Engine, Identity};
+use crate::engine::{NodeId, NodeSet};
+use crate::pool::{Limits, Pool, Pools};
+use crate::routing::Balancer;
+use crate::sql::Verdicts;
+use crate::telemetry::traffic::Whose;
+use crate::telemetry::{ClusterStats, Traffic, TrafficStats};
+use arc_swap::ArcSwap;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Exchanges that are kept for reuse.
+const EXCHANGES_MAX: usize = 256;
+/// Verdicts that are kept.
+const VERDICTS: usize = 20_000;
+
+/// The settings that a login with a certain set of start-up parameters gets, found out once on a backend.
+pub type Greeting = Arc<Vec<(Box<str>, Box<str>)>>;
+
+/// One per cluster.
+pub struct Shared<E: Engine> {
+    /// The cluster's name.
+    pub name: Arc<str>,
+    /// Its configuration, replaced on reload.
+    pub settings: ArcSwap<Cluster>,
+    /// What is true of the nodes.
+    pub state: Arc<ClusterState>,
+    /// Backends.
+    pub pools: Pools<E::Backend>,
+    /// How backends are opened.
+    pub connector: ArcSwap<<E::Backend as Backend>::Connector>,
+    /// Draws replicas.
+    pub balancer: Balancer,
+    /// What texts do.
+    pub verdicts: Verdicts,
+    /// Prepared statements.
+    pub store: Store,
+    /// Clients.
+    pub registry: Arc<Registry>,
+    /// Figures.
+    pub stats: Arc<ClusterStats>,
+    /// Figures by user and database.
+    pub traffic: Arc<Traffic>,
+    /// What databases say of themselves.
+    pub catalogs: Catalogs,
+    /// How they are asked.
+    pub loader: Arc<E::Loader>,
+    exchanges: Mutex<Vec<Box<E::Exchange>>>,
+    greetings: Mutex<HashMap<(Arc<str>, Arc<str>, u64), Greeting>>,
+    held_bytes: AtomicU64,
+}
+
+impl<E: Engine> Shared<E> {
+    /// What a cluster's sessions share from the start.
+    ///
+    /// # Errors
+    /// What the connector needs (certificates) cannot be read.
+    pub fn new(
+        settings: Arc<Cluster>,
+        state: Arc<ClusterState>,
+        loader: Arc<E::Loader>,
+        traffic: Arc<Traffic>,
+    ) -> Result<Arc<Self>, String> {
+        let connector = Arc::new(E::Backend::connector(&settings)?);
+        Ok(Arc::new(Self {
+            name: Arc::clone(&settings.name),
+            stats: traffic.cluster(&settings.name),
+            settings: ArcSwap::new(settings),
+            state,
+            pools: Pools::new(),
+            connector: ArcSwap::new(connector),
+            balancer: Balancer::default(),
+            verdicts: Verdicts::new(VERDICTS),
+            store: Store::default(),
+            registry: Arc::new(Registry::default()),
+            traffic,
+            catalogs: Catalogs::default(),
+            loader,
+            exchanges: Mutex::default(),
+            greetings: Mutex::default(),
+            held_bytes: AtomicU64::new(0),
+        }))
+    }
+
+    /// An exchange from the free list.
+    pub fn take_exchange(&self) -> Box<E::Exchange> {
+        self.exchanges.lock().pop().unwrap_or_default()
+    }
+
+    /// Returns an idle exchange.
+    pub fn return_exchange(&self, exchange: Box<E::Exchange>) {
+        let mut exchanges = self.exchanges.lock();
+        if exchanges.len() < EXCHANGES_MAX {
+            exchanges.push(exchange);
+        }
+    }
+
+    /// Lets go of exchanges that a burst left behind.
+    pub fn trim(&self) {
+        let mut exchanges = self.exchanges.lock();
+        let keep = exchanges.len() / 2;
+        exchanges.truncate(keep);
+        exchanges.shrink_to_fit();
+    }
+
+    /// The greeting of that user, database and set of start-up parameters, if one has been given before.
+    pub fn greeting(&self, user: &Arc<str>, database: &Arc<str>, key: u64) -> Option<Greeting> {
+        self.greetings.lock().get(&(Arc::clone(user), Arc::clone(database), key)).cloned()
+    }
+
+    /// Keeps a greeting.
+    pub fn keep_greeting(&self, user: &Arc<str>, database: &Arc<str>, key: u64, greeting: &Greeting) {
+        let mut greetings = self.greetings.lock();
+        // Anybody may log in with made-up parameters: the table starts over rather than grow.
+        if greetings.len() >= 10_000 {
+            greetings.clear();
+        }
+        greetings.insert((Arc::clone(user), Arc::clone(database), key), Arc::clone(greeting));
+    }
+
+    /// Forgets all greetings: a server's own settings may have changed.
+    pub fn forget_greetings(&self) {
+        self.greetings.lock().clear();
+    }
+
+    /// Whether `bytes` more may wait for a primary; released by [`Shared::unhold`].
+    pub fn hold(&self, bytes: u64) -> bool {
+        let limit = self.settings.load().failover.hold_bytes.0;
+        let held = self.held_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        if held > limit {
+            self.held_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        held <= limit
+    }
+
+    /// They wait no longer.
+    pub fn unhold(&self, bytes: u64) {
+        self.held_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// The major version of the servers, as the primary (else anybody) says; 0 = not known.
+    #[must_use]
+    pub fn server_major(&self) -> u16 {
+        let view = self.state.view.load();
+        let primary = view.primary.and_then(|id| view.node(id));
+        let node = primary.or_else(|| view.nodes.iter().find(|node| !node.version.is_empty()));
+        node.and_then(|node| node.version.split('.').next()?.parse().ok()).unwrap_or(0)
+    }
+
+    /// All nodes that are configured.
+    #[must_use]
+    pub fn all_nodes(&self) -> NodeSet {
+        let count = self.settings.load().nodes.len();
+        (0..count).fold(NodeSet::EMPTY, |set, id| set.with(NodeId(u8::try_from(id).unwrap_or(u8::MAX))))
+    }
+}
+
+/// What the sessions of one user in one database share.
+pub struct Lane<E: Engine> {
+    /// In whose name backends are opened.
+    pub identity: Identity,
+    /// The database as clients name it.
+    pub alias: Arc<str>,
+    /// What the database says of itself.
+    pub catalog: Arc<Catalog>,
+    /// Figures.
+    pub traffic: Arc<TrafficStats>,
+    /// One pool a node.
+    pub pools: Box<[Arc<Pool<E::Backend>>]>,
+}
+
+impl<E: Engine> Lane<E> {
+    /// The lane of a login. `limits`: the servers' own connection limits of the user and the database.
+    #[must_use]
+    pub fn new(
+        shared: &Shared<E>,
+        user: &Arc<str>,
+        alias: &Arc<str>,
+        credentials: Arc<Credentials>,
+        limits: (Option<u32>, Option<u32>),
+        now: crate::clock::Tick,
+    ) -> Self {
+        let settings = shared.settings.load();
+        let found = settings.databases.iter().find(|database| database.alias == *alias);
+        let database = found.map_or_else(|| Arc::clone(alias), |database| Arc::clone(&database.name));
+        let listed = settings.users.list.iter().find(|listed| listed.name == *user);
+        let pool = listed
+            .and_then(|listed| listed.pool.as_ref())
+            .or_else(|| found.and_then(|database| database.pool.as_ref()))
+            .unwrap_or(&settings.pool);
+        let limits = Limits { user_limit: limits.0, database_limit: limits.1, ..Limits::new(pool) };
+        let pools = (0..settings.nodes.len()).map(|id| {
+            let node = NodeId(u8::try_from(id).unwrap_or(u8::MAX));
+            let pool = shared.pools.get(node, user, &database, || limits);
+            if pool.limits() != limits {
+                pool.set_limits(limits);
+            }
+            pool
+        });
+        let whose =
+            Whose { cluster: Arc::clone(&shared.name), database: Arc::clone(alias), user: Arc::clone(user) };
+        Self {
+            pools: pools.collect(),
+            catalog: shared.catalogs.of(&database),
+            traffic: shared.traffic.of(&whose, now),
+            alias: Arc::clone(alias),
+            identity: Identity { user: Arc::clone(user), database, credentials },
+        }
+    }
+
+    /// The pool of a node; `None` when the node joined after this session did.
+    #[must_use]
+    pub fn pool(&self, node: NodeId) -> Option<&Arc<Pool<E::Backend>>> {
+        self.pools.get(usize::from(node.0))
+    }
+}

@@ -1,0 +1,361 @@
+//! One unit of a client: judged, routed, sent, answered, settled; and what is tried again when it cannot be.
+
+use super::core::{Core, Held};
+use super::plan::Plan;
+use super::registry::Activity;
+use super::run::End;
+use super::{checkout, judge, local, settle};
+use crate::clock::{self, Tick};
+use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay, Treatment};
+use crate::engine::{Class, Dirt, NodeSet, PinReason, TxState};
+use crate::error::ClientError;
+use crate::net::stream::Stream;
+use crate::sql::Transaction;
+use crate::telemetry::ClusterCount;
+use std::future::poll_fn;
+use std::task::Poll;
+
+/// What has been tried for a unit.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    /// Nodes that failed it.
+    pub exclude: NodeSet,
+    /// A replica refused it: the primary it is.
+    pub refused: bool,
+    /// It was lost once before a byte of its answer was there: not again.
+    pub lost: bool,
+    /// When waiting for a primary ends; set when it begins.
+    pub hold_until: Option<Tick>,
+    /// When waiting for a fresh replica ends; set when it begins.
+    pub wait_until: Option<Tick>,
+}
+
+/// How a try at a unit ended.
+enum Ended {
+    Settled(Outcome),
+    /// Refused before anything of it left: again, elsewhere.
+    Again(Box<Refusal>),
+    Lost(Lost),
+    ClientLost,
+    /// What it came to must not be passed on: this is said instead.
+    Void(Box<ClientError>),
+    /// The session cannot go on.
+    Over(Box<ClientError>),
+    /// Refused by ourselves in the middle; the exchange knows.
+    Refused,
+}
+
+/// Serves the framed segment, and what follows of its unit.
+pub(super) async fn serve<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    client: &mut Stream,
+) -> Result<(), End> {
+    let began = clock::now();
+    let mut plan = judge::plan(core, exchange).await;
+    if local::answers(core, &plan) {
+        local::answer(core, exchange, &plan);
+        return flush::<E>(exchange, client).await;
+    }
+    if let Some(error) = local::refuses(core, exchange, &plan) {
+        return refuse(core, exchange, client, &error).await;
+    }
+    let mut attempt = Attempt::default();
+    loop {
+        if let Some(held) = &core.held
+            && let Some(error) = lost_leave(core, held)
+        {
+            return kept_backend_is_void(core, exchange, client, error).await;
+        }
+        if let Err(error) = checkout::obtain(core, exchange, &plan, &mut attempt).await {
+            core.statements.undo();
+            if error.fatal {
+                return Err(End::Sent(Box::new(error)));
+            }
+            return refuse(core, exchange, client, &error).await;
+        }
+        core.place.set_activity(Activity::Active);
+        match relay(core, exchange, client, &mut plan, &attempt).await {
+            Ended::Settled(outcome) => {
+                settle::unit(core, exchange, &plan, &outcome, began).await;
+                return Ok(());
+            }
+            Ended::Again(refusal) => {
+                core.shared.stats.count(ClusterCount::Reruns);
+                judge::learn(core, exchange, &plan, &refusal);
+                attempt.refused = true;
+            }
+            Ended::Lost(lost) => match lost_backend(core, exchange, &plan, &mut attempt, lost) {
+                None => core.shared.stats.count(ClusterCount::Retries),
+                Some(error) => return void(core, exchange, client, error).await,
+            },
+            Ended::Void(error) => return void(core, exchange, client, *error).await,
+            Ended::ClientLost => {
+                abandon(core);
+                return Err(End::Left);
+            }
+            Ended::Over(error) => return Err(End::Sent(error)),
+            Ended::Refused => {
+                core.drop_backend();
+                core.tx = TxState::Idle;
+                return flush::<E>(exchange, client).await;
+            }
+        }
+    }
+}
+
+async fn flush<E: Engine>(exchange: &mut Box<E::Exchange>, client: &mut Stream) -> Result<(), End> {
+    poll_fn(|cx| exchange.poll_flush(cx, client)).await.map_err(|_| End::Left)
+}
+
+async fn refuse<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    client: &mut Stream,
+    error: &ClientError,
+) -> Result<(), End> {
+    tracing::debug!(client = core.place.id, %error, "unit refused");
+    exchange.refuse(error, core.tx);
+    flush::<E>(exchange, client).await
+}
+
+// The answer that was under way is replaced by `error`: where the client has had half of a message already, the connection ends with it.
+async fn void<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    client: &mut Stream,
+    error: ClientError,
+) -> Result<(), End> {
+    core.drop_backend();
+    core.statements.undo();
+    core.tx = TxState::Idle;
+    core.tx_wrote = false;
+    if !exchange.abandon_reply() || error.fatal {
+        return Err(End::Sent(Box::new(error)));
+    }
+    refuse(core, exchange, client, &error).await
+}
+
+// The leave under which a kept backend speaks to the primary is void: another node may be primary by now.
+fn lost_leave<E: Engine>(core: &Core<E>, held: &Held<E>) -> Option<ClientError> {
+    let pass = held.pass?;
+    if core.shared.state.gate.holds(pass) {
+        return None;
+    }
+    Some(if core.pin.is_some() {
+        lost_while_kept(core, "the cluster's primary changed, or is not there")
+    } else {
+        ClientError::new(
+            "40001",
+            1213,
+            "the transaction was lost: the cluster's primary changed, or is not there",
+        )
+        .hint("run the transaction again")
+    })
+}
+
+/// What a session is told whose kept backend is gone: it cannot go on as if its locks and temporary tables were still there.
+pub(super) fn lost_while_kept<E: Engine>(core: &Core<E>, reason: &str) -> ClientError {
+    let why = core.pin.map_or("an open transaction", |pin| pin.reason.word());
+    ClientError::new(
+        "57P01",
+        1053,
+        format!("terminating connection: the backend that this session kept is lost ({reason})"),
+    )
+    .detail(format!("It was kept because of: {why}."))
+    .hint("connect again: what the session kept on the server is gone")
+    .fatal()
+}
+
+async fn kept_backend_is_void<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    client: &mut Stream,
+    error: ClientError,
+) -> Result<(), End> {
+    core.drop_backend();
+    core.statements.undo();
+    core.tx = TxState::Idle;
+    if error.fatal {
+        return Err(End::Sent(Box::new(error)));
+    }
+    refuse(core, exchange, client, &error).await
+}
+
+/// How the answer of `plan` must be treated where it runs now.
+fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> Treatment {
+    let replica = core.on_replica();
+    Treatment {
+        hold_back: replica && plan.repeatable && core.tx == TxState::Idle && !exchange.is_mid_unit(),
+        ask_gate: !replica && plan.class == Class::Write,
+        report_settings: !replica,
+    }
+}
+
+async fn relay<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    client: &mut Stream,
+    plan: &mut Plan,
+    attempt: &Attempt,
+) -> Ended {
+    let treatment = treatment::<E>(core, exchange, plan);
+    let Some(held) = &mut core.held else { return Ended::Lost(Lost::default()) };
+    exchange.compose(&mut held.lease, treatment);
+    loop {
+        let Some(held) = &mut core.held else { return Ended::Lost(Lost::default()) };
+        let event = poll_fn(|cx| match exchange.poll_relay(cx, client, &mut held.lease) {
+            Poll::Pending if core.place.poll_doom(cx).is_some() => Poll::Ready(Relay::ClientLost),
+            event => event,
+        })
+        .await;
+        match event {
+            Relay::Settled(outcome) => return Ended::Settled(outcome),
+            Relay::Acknowledge => {
+                // The clock is read after the bytes that acknowledge the write, and before anybody can know of it.
+                core.last_write = if plan.writes || core.tx_wrote { clock::now() } else { core.last_write };
+                if !core.may_speak() {
+                    return Ended::Void(Box::new(unknown_outcome(core)));
+                }
+                exchange.release();
+            }
+            Relay::Refused(refusal) => {
+                if !judge::repeats(core, plan, attempt, &refusal) {
+                    exchange.release();
+                    continue;
+                }
+                let Some(held) = &mut core.held else { return Ended::Lost(Lost::default()) };
+                if poll_fn(|cx| exchange.poll_repeat(cx, &mut held.lease)).await.is_err() {
+                    exchange.rewind();
+                }
+                settle::give_back(core);
+                return Ended::Again(refusal);
+            }
+            Relay::More => match more(core, exchange, client, plan).await {
+                Ok(()) => {}
+                Err(ended) => return ended,
+            },
+            Relay::BackendLost(lost) => return Ended::Lost(lost),
+            Relay::ClientLost => return Ended::ClientLost,
+        }
+    }
+}
+
+// The client sent more of a unit whose first part has left already: it goes to the same backend, or nowhere.
+async fn more<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    client: &mut Stream,
+    plan: &mut Plan,
+) -> Result<(), Ended> {
+    match poll_fn(|cx| exchange.poll_segment(cx, client)).await {
+        Ok(Inbound::Segment) => {}
+        Ok(Inbound::Goodbye) => return Err(Ended::ClientLost),
+        Err(violation) => return Err(Ended::Over(Box::new(violation))),
+    }
+    let next = judge::plan(core, exchange).await;
+    if core.on_replica()
+        && (next.class != Class::Read || next.pin.is_some() || next.transaction != Transaction::None)
+    {
+        let error = ClientError::new("40001", 1213, "this pipeline began as a read and goes on as a write: it cannot move to the primary")
+            .hint("send it again; or mark the first statement /* primacy:primary */, or send a Sync between reads and writes");
+        exchange.refuse(&error, TxState::Idle);
+        return Err(Ended::Refused);
+    }
+    if !core.may_speak() {
+        return Err(Ended::Void(Box::new(unknown_outcome(core))));
+    }
+    plan.merge(next);
+    let mut treatment = treatment::<E>(core, exchange, plan);
+    treatment.hold_back = false;
+    let Some(held) = &mut core.held else { return Err(Ended::Lost(Lost::default())) };
+    exchange.compose(&mut held.lease, treatment);
+    Ok(())
+}
+
+fn unknown_outcome<E: Engine>(core: &Core<E>) -> ClientError {
+    core.shared.stats.count(ClusterCount::UnknownOutcomes);
+    ClientError::new(
+        "08007",
+        2013,
+        "the outcome of the statement is unknown: the primary was lost, or lost its office, before its answer could be passed on",
+    )
+    .hint("look whether it took effect before you run it again")
+}
+
+// A client that left in the middle: what runs for it is cancelled, and the backend is closed.
+fn abandon<E: Engine>(core: &mut Core<E>) {
+    if let Some(held) = &core.held {
+        super::cancel::send(&core.shared, &held.current);
+    }
+    core.drop_backend();
+    core.statements.undo();
+    core.tx = TxState::Idle;
+}
+
+// A backend was lost under a unit. `None`: it may be tried again. What the server said before it ended the connection decides nothing about
+// what ran: only what was sent and what was answered does.
+fn lost_backend<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    plan: &Plan,
+    attempt: &mut Attempt,
+    lost: Lost,
+) -> Option<ClientError> {
+    let (node, on_primary) = core.held.as_ref().map(|held| (held.node, held.pass.is_some()))?;
+    core.shared.state.suspect(node, &lost.reason);
+    let name = core.node_name(node);
+    tracing::info!(client = core.place.id, node = %name, reason = %lost.reason, sent = lost.sent, answered = lost.answered, "backend lost");
+    if core.pin.is_some() {
+        return Some(lost_while_kept(core, &lost.reason));
+    }
+    if core.tx != TxState::Idle {
+        let committing = matches!(plan.transaction, Transaction::Commit | Transaction::Other);
+        return Some(if committing && lost.sent && on_primary && core.tx_wrote {
+            unknown_outcome(core)
+        } else {
+            ClientError::new(
+                "40001",
+                1213,
+                format!("the transaction was lost with node {name}: {}", lost.reason),
+            )
+            .hint("run the transaction again")
+        });
+    }
+    let may_repeat = plan.class != Class::Write && plan.repeatable && !lost.answered && !attempt.lost;
+    if exchange.can_rewind() && (!lost.sent || may_repeat) {
+        exchange.rewind();
+        core.drop_backend();
+        attempt.lost |= lost.sent;
+        if !on_primary {
+            attempt.exclude = attempt.exclude.with(node);
+        }
+        return None;
+    }
+    if plan.class == Class::Write {
+        core.last_write = clock::now();
+        return Some(unknown_outcome(core));
+    }
+    Some(
+        ClientError::new(
+            "40001",
+            2013,
+            format!("the answer was cut off: node {name} was lost ({})", lost.reason),
+        )
+        .hint("run the statement again"),
+    )
+}
+
+/// Whether the pin needs the backend to be cleaned of other sessions' sequence values first.
+pub(super) fn may_see_sequences(reason: PinReason) -> bool {
+    reason != PinReason::SessionMode
+}
+
+/// What a pin leaves behind on its backend.
+pub(super) fn dirt_of(reason: PinReason) -> Dirt {
+    match reason {
+        PinReason::Seed | PinReason::Load => Dirt::Incurable,
+        PinReason::SessionMode | PinReason::OneToOne | PinReason::Replication => Dirt::Clean,
+        _ => Dirt::Unknown,
+    }
+}

@@ -1,11 +1,12 @@
 //! A process that is not there: fixed rows to look at, and a record of the commands that it was given.
 
 use super::command::{Command, CommandError};
-use super::rows::{ConfigRow, DatabaseRow, PinRow, PoolRow, SocketRow};
+use super::rows::{DatabaseRow, PinRow, PoolRow, SocketRow};
 use super::status::{
     ClusterStatus, Explanation, Inspect, NodeRole, NodeState, NodeStatus, ProcessState, Sessions, Status,
 };
 use crate::clock::Tick;
+use crate::config;
 use crate::telemetry::counters::Query;
 use crate::telemetry::traffic::{PERIOD, Row, Traffic, Whose};
 use crate::telemetry::{ClusterCount, Routed};
@@ -146,9 +147,9 @@ impl Inspect for Fake {
         vec![DatabaseRow { cluster: "shop".to_owned(), name, pool_size: 20, ..DatabaseRow::default() }]
     }
 
-    fn config(&self) -> Vec<ConfigRow> {
+    fn config(&self) -> Vec<config::Row> {
         let (key, value) = ("clusters.shop.pool.size".to_owned(), "20".to_owned());
-        vec![ConfigRow { key, default: value.clone(), value, changeable: true }]
+        vec![config::Row { key, default: value.clone(), value, changeable: true }]
     }
 
     fn traffic(&self) -> Arc<Traffic> {

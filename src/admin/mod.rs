@@ -12,7 +12,7 @@ mod when;
 
 pub use command::{Command, CommandError, Scope};
 pub use console::{Answer, Console, Flavour, Rights};
-pub use rows::{ConfigRow, DatabaseRow, PinRow, PoolRow, SocketRow};
+pub use rows::{DatabaseRow, PinRow, PoolRow, SocketRow};
 pub use status::{Explanation, Inspect, Status};
 
 #[cfg(test)]

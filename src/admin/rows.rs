@@ -153,16 +153,3 @@ pub struct DatabaseRow {
     /// An operator paused it.
     pub paused: bool,
 }
-
-/// One line of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct ConfigRow {
-    /// The key's path, e.g. `clusters.shop.pool.size`.
-    pub key: String,
-    /// Its value, as one writes it.
-    pub value: String,
-    /// What it is when nobody sets it.
-    pub default: String,
-    /// Whether a reload changes it.
-    pub changeable: bool,
-}

@@ -1,7 +1,8 @@
 //! What an operator can see and do: the one model behind HTTP, metrics, console and `primacy status`.
 
 use super::command::{Command, CommandError};
-use super::rows::{ConfigRow, DatabaseRow, PinRow, PoolRow, SocketRow};
+use super::rows::{DatabaseRow, PinRow, PoolRow, SocketRow};
+use crate::config;
 use crate::telemetry::{Traffic, traffic};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ pub trait Inspect: Send + Sync + 'static {
     /// The databases that clients use or that the configuration names.
     fn databases(&self) -> Vec<DatabaseRow>;
     /// The configuration in force, secrets masked.
-    fn config(&self) -> Vec<ConfigRow>;
+    fn config(&self) -> Vec<config::Row>;
     /// All counters, for metrics.
     fn traffic(&self) -> Arc<Traffic>;
     /// Does what the operator says; the text says what was done. Ends when it is done (a pause: when nothing is running any more).

@@ -1,6 +1,9 @@
 //! The command line: one file per command, each with its `Args` and `run(Args) -> anyhow::Result<ExitCode>`.
 
+mod admin;
 mod check;
+mod explain;
+mod status;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -22,6 +25,10 @@ struct Arguments {
 enum Command {
     /// Check a configuration file; exit code 0 if it is right, 2 if not
     Check(check::Args),
+    /// Show the clusters of a running Primacy
+    Status(status::Args),
+    /// Tell why a statement goes where it goes
+    Explain(explain::Args),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for.
@@ -38,5 +45,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Exit
     };
     match arguments.command {
         Command::Check(args) => check::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Explain(args) => explain::run(args),
     }
 }

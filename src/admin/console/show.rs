@@ -1,9 +1,9 @@
 //! `SHOW`: which tables there are, and the ones about the process and its clusters.
 
-use super::super::rows::ConfigRow;
 use super::super::status::{ClusterStatus, Inspect, NodeStatus};
 use super::parse::VERBS;
 use super::{Flavour, members, stats};
+use crate::config::Row;
 use crate::engine::table::{Cell, Kind, Table};
 use std::collections::BTreeSet;
 
@@ -182,7 +182,7 @@ pub(super) fn yes(is: bool) -> &'static str {
 
 fn config(view: &View<'_>) -> Table {
     let mut table = Table::new(&[("key", Text), ("value", Text), ("default", Text), ("changeable", Text)]);
-    let mut push = |row: &ConfigRow| {
+    let mut push = |row: &Row| {
         table.push(vec![
             row.key.as_str().into(),
             row.value.as_str().into(),
@@ -193,7 +193,7 @@ fn config(view: &View<'_>) -> Table {
     if view.flavour == Flavour::PgBouncer {
         // PgBouncer's exporters read these two by name.
         let limit: u64 = view.clusters().iter().map(|cluster| cluster.sessions.limit).sum();
-        let alias = |key: &str, value: String| ConfigRow {
+        let alias = |key: &str, value: String| Row {
             key: key.to_owned(),
             value: value.clone(),
             default: value,

@@ -3,6 +3,7 @@
 use super::super::status::NodeStatus;
 use super::Door;
 use super::answer::Refusal;
+use crate::config::units::parse_duration;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -72,14 +73,8 @@ pub(super) async fn replica(
     Ok(Json(json!({ "replicas": rows.collect::<Vec<_>>() })))
 }
 
-// `250ms`, `5s`, `2m`: as in the configuration.
 fn seconds(text: &str) -> Result<f64, Refusal> {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let value = units.iter().find_map(|(unit, scale)| {
-        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
-        Some(f64::from(number) * scale)
-    });
-    value.ok_or_else(|| {
+    parse_duration(text).map(|lag| lag.as_secs_f64()).ok_or_else(|| {
         let error = format!("max_lag=\"{text}\" is not a duration");
         Refusal::new(StatusCode::BAD_REQUEST, error, "write 250ms, 5s or 2m")
     })

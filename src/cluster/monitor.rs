@@ -163,7 +163,8 @@ impl<P: Probe> Rounder<P> {
             self.round.half = false;
             self.ask_all();
         }
-        if self.round.open && !self.round.half && (self.round.waits_for == NodeSet::EMPTY || waited >= GRACE) {
+        if self.round.open && !self.round.half && (self.round.waits_for == NodeSet::EMPTY || waited >= GRACE)
+        {
             self.round.open = false;
             self.watch.tick(now);
             self.watch.state().rounds.complete(self.watch.freshest(), now);

@@ -32,8 +32,14 @@ pub fn parse(options: &str) -> Result<Vec<Setting>, ClientError> {
                 settings.extend(flag(letter).ok_or_else(|| invalid(word))?);
                 continue;
             }
-            let value = if letters.is_empty() { words.next().map(String::as_str) } else { Some(letters) };
-            settings.extend(with_value(letter, value.ok_or_else(|| invalid(word))?)?);
+            // What is wrong with a value is shown of the word that it stands in.
+            let (value, shown) = if letters.is_empty() {
+                let next = words.next().ok_or_else(|| invalid(word))?;
+                (&**next, next)
+            } else {
+                (letters, word)
+            };
+            settings.extend(with_value(letter, value, shown)?);
             break;
         }
     }
@@ -95,7 +101,7 @@ fn flag(letter: char) -> Option<Option<Setting>> {
     }
 }
 
-fn with_value(letter: char, value: &str) -> Result<Option<Setting>, ClientError> {
+fn with_value(letter: char, value: &str, shown: &str) -> Result<Option<Setting>, ClientError> {
     let setting = |name: &str| Ok(Some((name.into(), value.into())));
     match letter {
         'c' => assignment(value, &format!("-c {value}")).map(Some),
@@ -108,9 +114,9 @@ fn with_value(letter: char, value: &str) -> Result<Option<Setting>, ClientError>
         'W' => setting("post_auth_delay"),
         'd' => Ok(Some(("log_min_messages".into(), format!("debug{value}").into()))),
         'f' => {
-            switched_off(value).map(|name| Some((name.into(), "false".into()))).ok_or_else(|| invalid(value))
+            switched_off(value).map(|name| Some((name.into(), "false".into()))).ok_or_else(|| invalid(shown))
         }
-        't' => statistics(value).map(|name| Some((name.into(), "true".into()))).ok_or_else(|| invalid(value)),
+        't' => statistics(value).map(|name| Some((name.into(), "true".into()))).ok_or_else(|| invalid(shown)),
         _ => Ok(None),
     }
 }

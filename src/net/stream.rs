@@ -238,3 +238,6 @@ impl AsyncWrite for Socket {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

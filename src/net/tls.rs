@@ -258,3 +258,6 @@ impl ServerCertVerifier for Lenient {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

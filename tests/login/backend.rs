@@ -1,9 +1,10 @@
 //! Logging in to a real server.
 
-use super::{password, target};
-use crate::support::{Servers, eventually};
-use primacy::config::settings::ServerTlsMode;
+use super::{password, target, target_with};
+use crate::support::{Servers, eventually, own_cluster_with};
+use primacy::config::settings::{ServerTls, ServerTlsMode};
 use primacy::config::units::Secret;
+use primacy::engine::embedded::{Options, TlsPem};
 use primacy::engine::identity::Credentials;
 use primacy::error::Retry;
 use primacy::net::Stream;
@@ -142,4 +143,36 @@ async fn md5_is_refused_with_advice() {
     let here = target(&servers.endpoints[0], ServerTlsMode::Disable);
     let error = refused(&here, user, &database.name, "x").await;
     assert!(error.sqlstate() == Some("28P01") || error.to_string().contains("md5"), "{error}");
+}
+
+#[tokio::test]
+async fn tls_to_a_server_is_used_checked_and_quiet() {
+    use ServerTlsMode::{Disable, Prefer, Require, VerifyCa, VerifyFull};
+    let pair = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let tls = TlsPem { certificate: pair.cert.pem(), key: pair.signing_key.serialize_pem() };
+    let cluster = own_cluster_with(Options { tls: Some(tls), ..Options::default() }).await;
+    let servers = Servers::of_postgres(&cluster);
+    let database = servers.fresh_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, pair.cert.pem()).unwrap();
+
+    for mode in [Disable, Prefer, Require, VerifyCa, VerifyFull] {
+        let target = target_with(&servers.endpoints[0], &ServerTls { mode, ca: Some(ca.clone()) });
+        let mut opened =
+            login::open(&target, &database.user, &database.name, &password(&database)).await.unwrap();
+        assert_eq!(opened.stream.is_tls(), mode != Disable);
+        assert!(opened.stream.is_quiet(), "{mode:?}");
+        assert_eq!(query(&mut opened.stream, "SELECT repeat('x', 1000000)").await.0, "TDCZ");
+        assert!(opened.stream.is_quiet(), "{mode:?}");
+        login::cancel(&target, opened.stream.is_tls(), opened.pid, &opened.key).await.unwrap();
+    }
+
+    let stranger = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&ca, stranger.cert.pem()).unwrap();
+    for mode in [VerifyCa, VerifyFull] {
+        let target = target_with(&servers.endpoints[0], &ServerTls { mode, ca: Some(ca.clone()) });
+        let error = refused(&target, &database.user, &database.name, &database.password).await;
+        assert!(matches!(error, OpenError::Tls { .. }), "{error}");
+    }
 }

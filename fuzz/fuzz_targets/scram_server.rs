@@ -1,0 +1,6 @@
+//! A client's two SCRAM messages, a NUL between them.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    primacy::postgres::auth::server::decode_all(bytes);
+});

@@ -1,11 +1,27 @@
 //! WHAT a statement does: from its text to a verdict. Pure: no cluster, no socket, no clock in sight.
+//!
+//! `lexer` cuts, `shape` recognises, `cache` remembers; on a miss `judge` asks the dialect (`postgres`, `mysql`) and, for a
+//! second opinion, the parser (`deep`). What is not surely a read is a write.
 
-pub mod cache;
-pub mod context;
-pub mod hints;
+mod cache;
+mod context;
+mod deep;
+mod functions;
+mod hints;
+mod judge;
+mod lexer;
+mod mysql;
+mod outcome;
+mod postgres;
+mod shape;
+mod tokens;
 pub mod verdict;
 
-pub use cache::{VerdictStats, Verdicts, judge_uncached};
+#[cfg(test)]
+mod tests;
+
+pub use cache::{VerdictStats, Verdicts};
 pub use context::{Context, Dialect, Lexing};
 pub use hints::{Hint, HintedLevel, hint};
+pub use judge::{PARSED_MAX, READ_MAX, judge_uncached};
 pub use verdict::{Change, Effect, Isolation, Reason, Relation, Transaction, Value, Verdict};

@@ -117,13 +117,20 @@ impl Follower {
             self.pending.pop_back();
         }
         if self.pending.len() >= PENDING_MAX {
-            let mut keep = false;
-            self.pending.retain(|_| {
-                keep = !keep;
-                keep
-            });
+            self.thin();
         }
         self.pending.push_back(pair);
+    }
+
+    /// Gives up the pair that leaves the smallest gap; never the first, by which lag is known.
+    fn thin(&mut self) {
+        let gap = |i: usize| {
+            let around = self.pending.get(i.wrapping_sub(1)).zip(self.pending.get(i + 1));
+            around.map_or(u64::MAX, |(before, after)| after.sent.0.saturating_sub(before.sent.0))
+        };
+        if let Some(i) = (1..self.pending.len()).min_by_key(|i| gap(*i)) {
+            self.pending.remove(i);
+        }
     }
 
     fn settle(&mut self) {

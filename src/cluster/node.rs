@@ -3,7 +3,7 @@
 use super::{Health, NodeLive, NodeView, Role};
 use crate::clock::Tick;
 use crate::config::settings::{Node, NodeRole};
-use crate::engine::{NodeId, Observation, Part, Position, ProbeError};
+use crate::engine::{NodeId, Observation, Part, ProbeError};
 use crate::failover::observe::{Known, Reach};
 use std::sync::Arc;
 
@@ -96,14 +96,6 @@ impl Watched {
 
     fn is_writable(&self) -> bool {
         matches!(self.said, Some(Observation { part: Part::Writable { .. }, .. }))
-    }
-
-    /// What its readers see; unordered when it is no replica.
-    pub(super) fn replayed(&self) -> Position {
-        match self.answer() {
-            Some(Observation { part: Part::Follows { replayed, .. }, .. }) => *replayed,
-            _ => Position::Unordered,
-        }
     }
 
     pub(super) fn known(&self) -> Known<'_> {

@@ -204,7 +204,7 @@ impl Manager {
             ))
             .ssl_mode(tokio_postgres::config::SslMode::Disable);
         let login = async {
-            let stream = open(node).await?;
+            let stream = open(node).await.map_err(|error| format!("{}:{}: {error}", node.host, node.port))?;
             let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(|e| describe(&e))?;
             let name = Arc::clone(&node.name);
             task::spawn("catalog connection", async move {
@@ -221,33 +221,34 @@ impl Manager {
     }
 }
 
-/// A stream to the node's PostgreSQL, encrypted as its `tls` says (a unix socket never is, as with libpq).
-async fn open(node: &Node) -> Result<Stream, String> {
-    let failed = |error: std::io::Error| format!("{}:{}: {error}", node.host, node.port);
+/// A stream to the node's PostgreSQL, encrypted as its `tls` says (a unix socket never is, as with libpq). Cancel safe.
+///
+/// # Errors
+/// The operating system's, its kind kept; `Other` when TLS cannot be had.
+pub(super) async fn open(node: &Node) -> std::io::Result<Stream> {
     if node.host.starts_with('/') {
         let path = format!("{}/.s.PGSQL.{}", node.host, node.port);
-        return Ok(Stream::Unix(UnixStream::connect(path).await.map_err(failed)?));
+        return Ok(Stream::Unix(UnixStream::connect(path).await?));
     }
-    let socket = TcpStream::connect((&*node.host, node.port)).await.map_err(failed)?;
-    let stream = Stream::tcp(socket).map_err(failed)?;
+    let stream = Stream::tcp(TcpStream::connect((&*node.host, node.port)).await?)?;
     if node.tls.mode == ServerTlsMode::Disable { Ok(stream) } else { encrypted(stream, node).await }
 }
 
 /// Asks for TLS and goes on with it, or in clear where `prefer` allows it.
-async fn encrypted(mut stream: Stream, node: &Node) -> Result<Stream, String> {
-    let words = |error: std::io::Error| error.to_string();
-    stream.write_all(&SSL_REQUEST).await.map_err(words)?;
-    stream.flush().await.map_err(words)?;
-    match stream.read_u8().await.map_err(words)? {
+async fn encrypted(mut stream: Stream, node: &Node) -> std::io::Result<Stream> {
+    use std::io::Error;
+    stream.write_all(&SSL_REQUEST).await?;
+    stream.flush().await?;
+    match stream.read_u8().await? {
         b'S' => {
             let settings = node.tls.clone();
             // Reads the authority's file, or the system's many.
             let connector = task::blocking(move || Connector::load(&settings)).await;
-            let connector = connector.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-            connector.connect(stream, &node.host).await.map_err(|e| format!("TLS: {e}"))
+            let connector = connector.map_err(Error::other)?.map_err(Error::other)?;
+            connector.connect(stream, &node.host).await.map_err(|e| Error::new(e.kind(), format!("TLS: {e}")))
         }
         _ if node.tls.mode == ServerTlsMode::Prefer => Ok(stream),
-        _ => Err("the server has no TLS, and the node's `tls` demands it".to_owned()),
+        _ => Err(Error::other("the server has no TLS, and the node's `tls` demands it")),
     }
 }
 
@@ -262,7 +263,7 @@ fn append(failures: &mut String, node: &str, error: &str) {
 }
 
 /// The server's own words with their SQLSTATE, else the client library's with its cause.
-fn describe(error: &tokio_postgres::Error) -> String {
+pub(super) fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(server) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", server.message(), server.code().code());
     }

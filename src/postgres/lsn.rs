@@ -45,7 +45,11 @@ mod tests {
 
     #[test]
     fn headers_are_taken_off() {
-        assert_eq!(LAYOUT.last_record_end(0x300_0018), 0x300_0018, "a segment's first page has the longer header");
+        assert_eq!(
+            LAYOUT.last_record_end(0x300_0018),
+            0x300_0018,
+            "a segment's first page has the longer header"
+        );
         assert_eq!(LAYOUT.last_record_end(0x300_0028), 0x300_0000);
         assert_eq!(LAYOUT.last_record_end(0x300_2018), 0x300_2000);
         assert_eq!(LAYOUT.last_record_end(0x300_2028), 0x300_2028);
@@ -58,7 +62,7 @@ mod tests {
         fn a_record_s_end_is_found_again(page in 0u64..8192, offset in prop_oneof![Just(0u64), (5u64..1024).prop_map(|eights| eights * 8)]) {
             // A record never ends inside a header; 0x28 on an ordinary page can be its first record's end, on a segment's first page it cannot.
             let end = page * LAYOUT.page + offset;
-            prop_assume!(!(end % LAYOUT.segment == SEGMENT_HEADER));
+            prop_assume!(end % LAYOUT.segment != SEGMENT_HEADER);
             prop_assert_eq!(LAYOUT.last_record_end(insert_after(end)), end);
         }
     }

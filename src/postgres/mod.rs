@@ -13,6 +13,8 @@ pub mod front;
 pub mod handshake;
 pub mod login;
 pub mod lookup;
+mod lsn;
+pub mod probe;
 pub mod reply;
 pub mod request;
 pub mod state;

@@ -335,3 +335,7 @@ pub(super) fn share(node: &NodeView, now: Tick) -> u32 {
     let percent = u32::try_from(back * 100 / SLOW_START.as_millis()).unwrap_or(100).max(5);
     (u64::from(full) * u64::from(percent) / 100).try_into().unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;

@@ -1,11 +1,11 @@
 //! Promise: what is published of the nodes is true: roles, freshness, lag; a changed primary is followed, a missing one is waited for.
 
-use crate::support::{eventually, own_cluster, own_cluster_with};
+use crate::support::{eventually, own_cluster, own_cluster_with, shared};
 use primacy::clock::{self, Tick};
 use primacy::cluster::{self, ClusterState, ClusterView, Health, MonitorHandle, Role};
 use primacy::config::Settings;
 use primacy::config::settings::Cluster as ClusterSettings;
-use primacy::engine::embedded::{ADMIN, DATABASE, Embedded, Options, Stop};
+use primacy::engine::embedded::{APP, DATABASE, Embedded, Options, Stop};
 use primacy::engine::{Epoch, NodeId};
 use primacy::failover::Pass;
 use primacy::postgres::embedded::Cluster;
@@ -220,7 +220,7 @@ async fn early_acknowledgement_is_noticed_and_the_log_is_nudged() {
     let watched = Watched::start(own_cluster_with(options).await, |_| ()).await;
     watched.healthy().await;
     assert!(!watched.state.async_commit_seen.load(Ordering::Acquire));
-    watched.write(0, "CREATE TABLE t (n int)").await;
+    watched.write(0, "CREATE TABLE t (n int); ALTER TABLE t OWNER TO app").await;
     watched.write(0, "ALTER ROLE app SET synchronous_commit = off").await;
     eventually("the role's setting seen", || async {
         watched.state.async_commit_seen.load(Ordering::Acquire).then_some(())
@@ -228,12 +228,7 @@ async fn early_acknowledgement_is_noticed_and_the_log_is_nudged() {
     .await;
     // An open transaction leaves a tail in the log that nobody flushes.
     let port = watched.servers.endpoints()[0].port;
-    let login = format!(
-        "host=127.0.0.1 port={port} user={} password={} dbname={DATABASE}",
-        ADMIN.user, ADMIN.password
-    );
-    let (client, connection) = tokio_postgres::connect(&login, tokio_postgres::NoTls).await.unwrap();
-    primacy::task::spawn("test connection", connection);
+    let client = shared::connect("127.0.0.1", port, DATABASE, APP.user, APP.password).await.unwrap();
     for _ in 0..5 {
         client.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
         watched.fresh(1).await;

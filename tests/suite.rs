@@ -9,6 +9,6 @@
 
 mod corpus;
 mod embedded;
-//mod login;
+mod login;
 mod monitor;
 mod support;

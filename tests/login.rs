@@ -66,7 +66,7 @@ impl Drop for Front {
 impl Front {
     async fn open(listen: ListenAddress, users: Users, mode: ClientTlsMode, tls: Option<Acceptor>) -> Self {
         let servers = Servers::postgres().await;
-        let source = Arc::new(FromServer(servers.connect_admin(0, "postgres").await));
+        let source = Arc::new(FromServer(servers.admin(0, "postgres").await));
         let door = Arc::new(Door::new(&users, mode, tls, source, [7; 32]).unwrap());
         let target = Arc::new(target(&servers.endpoints[0], ServerTlsMode::Disable));
         let listener = Listener::bind(&listen).unwrap();

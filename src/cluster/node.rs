@@ -23,6 +23,7 @@ pub(super) struct Watched {
     failures: u32,
     streamed: Option<(Tick, u32)>,
     since: Tick,
+    watched: Tick,
     pub(super) live: Arc<NodeLive>,
 }
 
@@ -36,12 +37,16 @@ impl Watched {
             failures: 0,
             streamed: None,
             since: Tick::ZERO,
+            watched: Tick::ZERO,
             live,
         }
     }
 
-    /// It answered.
-    pub(super) fn answered(&mut self, said: Observation, now: Tick) {
+    /// It answered; `anew` = over a new connection.
+    pub(super) fn answered(&mut self, said: Observation, anew: bool, now: Tick) {
+        if anew {
+            self.watched = now;
+        }
         if let Part::Follows { streaming: true, .. } = said.part {
             self.streamed = Some((now, said.timeline));
         }
@@ -129,6 +134,7 @@ impl Watched {
             timeline: said.map_or(0, |said| said.timeline),
             slots: said.map_or(0, |said| said.slots),
             since: self.since,
+            watched: self.watched,
             unfit: self.unfit(timeline),
             version: said.map_or_else(|| Arc::from(""), |said| said.version.clone()),
             live: self.live.clone(),

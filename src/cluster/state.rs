@@ -90,6 +90,7 @@ fn unknown(settings: &Cluster) -> ClusterView {
         timeline: 0,
         slots: 0,
         since: Tick::ZERO,
+        watched: Tick::ZERO,
         unfit: None,
         version: Arc::from(""),
         live: Arc::new(NodeLive::default()),

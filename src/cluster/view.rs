@@ -50,6 +50,9 @@ pub struct NodeView {
     pub slots: u32,
     /// When it came back; `Tick::ZERO` for a node that was up from the start. Reads are let in gradually from then on.
     pub since: Tick,
+    /// Since when the monitor's connection to it has held without a break. What a session read there before may be more than it shows now: a
+    /// server can come back from a crash with less, and under the same start.
+    pub watched: Tick,
     /// Whether positions can be compared with the current primary's (same system, same history); `None` = yes, else why not.
     pub unfit: Option<Arc<str>>,
     /// The server's version as it says itself, e.g. `15.18`.

@@ -71,7 +71,7 @@ impl Watch {
         if self.memory.primary.is_some_and(|id| changed.has(id) || usize::from(id.0) >= self.nodes.len()) {
             // The epoch goes on counting; who was primary is found anew.
             self.memory =
-                Memory { epoch: self.memory.epoch, identity: self.memory.identity, ..Memory::default() };
+                Memory { epoch: self.memory.epoch, system: self.memory.system, ..Memory::default() };
         }
         self.settings = settings;
         self.tick(now);
@@ -119,7 +119,7 @@ impl Watch {
         match result {
             Ok(said) => {
                 let part = said.part.clone();
-                node.answered(said, now);
+                node.answered(said, anew, now);
                 self.decide(now);
                 self.learn(id, sent, &part);
             }

@@ -9,8 +9,10 @@ use std::time::Duration;
 /// What one probe of one server brought back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
-    /// Which system this is (PostgreSQL: the system identifier).
+    /// Which server this is, as a new data connection can prove it (PostgreSQL: the system identifier; MySQL: a hash of its `server_uuid`).
     pub identity: u64,
+    /// What all nodes of one cluster have in common (PostgreSQL: the system identifier); 0 = the engine has nothing of the kind.
+    pub system: u64,
     /// Which start of the server this is (PostgreSQL: microseconds since 1970); changes with each restart.
     pub start: u64,
     /// The server's version as it says itself.

@@ -57,8 +57,8 @@ pub struct Memory {
     pub epoch: Epoch,
     /// The last one.
     pub primary: Option<NodeId>,
-    /// Its system, which is the cluster's.
-    pub identity: u64,
+    /// The cluster's system; 0 = not known, or the engine has none.
+    pub system: u64,
     /// Its timeline.
     pub timeline: u32,
 }
@@ -78,8 +78,7 @@ impl Memory {
         let changed = self.primary != Some(primary) || self.timeline != said.timeline;
         if changed {
             self.epoch = Epoch(self.epoch.0 + 1);
-            *self =
-                Self { primary: Some(primary), identity: said.identity, timeline: said.timeline, ..*self };
+            *self = Self { primary: Some(primary), system: said.system, timeline: said.timeline, ..*self };
         }
         changed
     }
@@ -94,45 +93,44 @@ pub fn decide(
     nodes: &[Known<'_>],
     now: Tick,
 ) -> Decision {
-    let identity = match cluster_identity(memory, nodes) {
-        Ok(identity) => identity,
+    let system = match cluster_system(memory, nodes) {
+        Ok(system) => system,
         Err(why) => return Decision { primary: Err(why), barred: Vec::new() },
     };
     let cluster = Cluster { mode, witness, memory, nodes, now };
-    let mut barred = strangers(identity, nodes);
-    let primary = cluster.primary(identity);
+    let mut barred = strangers(system, nodes);
+    let primary = cluster.primary(system);
     if let Ok(primary) = primary {
-        barred.extend(cluster.returned(primary, identity));
+        barred.extend(cluster.returned(primary, system));
     }
     Decision { primary, barred }
 }
 
 /// The cluster's system: as remembered, else that of most nodes that answer.
-fn cluster_identity(memory: Memory, nodes: &[Known<'_>]) -> Result<u64, Arc<str>> {
-    if memory.identity != 0 {
-        return Ok(memory.identity);
+fn cluster_system(memory: Memory, nodes: &[Known<'_>]) -> Result<u64, Arc<str>> {
+    if memory.system != 0 {
+        return Ok(memory.system);
     }
     let answers = || nodes.iter().filter_map(Known::answer);
-    let votes = |identity| answers().filter(|said| said.identity == identity).count();
-    let Some(most) = answers().map(|said| said.identity).max_by_key(|identity| (votes(*identity), *identity))
-    else {
+    let votes = |system| answers().filter(|said| said.system == system).count();
+    let Some(most) = answers().map(|said| said.system).max_by_key(|system| (votes(*system), *system)) else {
         return Err("no node answers".into());
     };
-    if answers().any(|said| said.identity != most && votes(said.identity) == votes(most)) {
+    if answers().any(|said| said.system != most && votes(said.system) == votes(most)) {
         return Err("the nodes belong to different systems (their system identifiers differ)".into());
     }
     Ok(most)
 }
 
-fn strangers(identity: u64, nodes: &[Known<'_>]) -> Vec<(NodeId, Arc<str>)> {
-    let strange = |said: &Observation| said.identity != identity;
+fn strangers(system: u64, nodes: &[Known<'_>]) -> Vec<(NodeId, Arc<str>)> {
+    let strange = |said: &Observation| said.system != system;
     ids(nodes)
         .filter_map(|(id, node)| {
             let said = node.answer().filter(|said| strange(said))?;
             let why = format!(
-                "it belongs to another system (identifier {}, the cluster's is {identity}): restored or initialised anew? \
+                "it belongs to another system (identifier {}, the cluster's is {system}): restored or initialised anew? \
                  Restart Primacy when that is meant",
-                said.identity
+                said.system
             );
             Some((id, why.into()))
         })
@@ -157,15 +155,15 @@ struct Cluster<'n, 'a> {
 
 impl Cluster<'_, '_> {
     /// Nodes that answer and are of the cluster.
-    fn members(&self, identity: u64) -> impl Iterator<Item = (NodeId, &str, &Observation)> {
+    fn members(&self, system: u64) -> impl Iterator<Item = (NodeId, &str, &Observation)> {
         ids(self.nodes).filter_map(move |(id, node)| {
-            node.answer().filter(|said| said.identity == identity).map(|said| (id, node.name, said))
+            node.answer().filter(|said| said.system == system).map(|said| (id, node.name, said))
         })
     }
 
-    fn primary(&self, identity: u64) -> Result<NodeId, Arc<str>> {
+    fn primary(&self, system: u64) -> Result<NodeId, Arc<str>> {
         let writable: Vec<_> = self
-            .members(identity)
+            .members(system)
             .filter(|(.., said)| is_writable(said))
             .map(|(id, name, said)| (id, name, said.timeline))
             .collect();
@@ -184,9 +182,9 @@ impl Cluster<'_, '_> {
             [only] => only,
             _ => self.of_several(&writable)?,
         };
-        self.descends(id, name, timeline, identity)?;
+        self.descends(id, name, timeline, system)?;
         if self.mode == FailoverMode::Observe {
-            self.witnessed(id, name, timeline, identity)?;
+            self.witnessed(id, name, timeline, system)?;
         }
         Ok(id)
     }
@@ -223,8 +221,8 @@ impl Cluster<'_, '_> {
     }
 
     /// Whether the candidate's history contains the others', as far as timelines tell.
-    fn descends(&self, id: NodeId, name: &str, timeline: u32, identity: u64) -> Result<(), Arc<str>> {
-        if let Some((_, other, said)) = self.members(identity).find(|(.., said)| said.timeline > timeline) {
+    fn descends(&self, id: NodeId, name: &str, timeline: u32, system: u64) -> Result<(), Arc<str>> {
+        if let Some((_, other, said)) = self.members(system).find(|(.., said)| said.timeline > timeline) {
             let newer = said.timeline;
             return Err(format!(
                 "{name} takes writes on timeline {timeline}, but {other} is on timeline {newer}"
@@ -245,15 +243,15 @@ impl Cluster<'_, '_> {
         }
     }
 
-    fn witnessed(&self, id: NodeId, name: &str, timeline: u32, identity: u64) -> Result<(), Arc<str>> {
+    fn witnessed(&self, id: NodeId, name: &str, timeline: u32, system: u64) -> Result<(), Arc<str>> {
         if self.witness.is_zero() || self.streams_from(id, timeline) {
             return Ok(());
         }
         let accounted = |node: &Known<'_>| match node.reach {
             Reach::Answers | Reach::Refuses => true,
-            Reach::Silent => node.said.is_some_and(|said| {
-                is_writable(said) && said.identity == identity && said.timeline < timeline
-            }),
+            Reach::Silent => node
+                .said
+                .is_some_and(|said| is_writable(said) && said.system == system && said.timeline < timeline),
         };
         match ids(self.nodes).find(|(other, node)| *other != id && !accounted(node)) {
             None => Ok(()),
@@ -275,9 +273,9 @@ impl Cluster<'_, '_> {
     }
 
     /// Nodes that take writes beside the primary.
-    fn returned(&self, primary: NodeId, identity: u64) -> impl Iterator<Item = (NodeId, Arc<str>)> {
+    fn returned(&self, primary: NodeId, system: u64) -> impl Iterator<Item = (NodeId, Arc<str>)> {
         let name = self.name(primary);
-        self.members(identity).filter(move |(id, _, said)| *id != primary && is_writable(said)).map(
+        self.members(system).filter(move |(id, _, said)| *id != primary && is_writable(said)).map(
             move |(id, _, said)| {
                 let why = format!(
                     "it takes writes on timeline {} beside the primary {name}: stop it, and make it follow",

@@ -8,7 +8,7 @@ const NOW: Tick = Tick(100_000_000_000);
 const NAMES: [&str; 3] = ["n1", "n2", "n3"];
 
 fn said(timeline: u32, part: Part) -> Observation {
-    Observation { identity: 7, start: 1, version: "15".into(), timeline, part, slots: 97 }
+    Observation { identity: 7, system: 7, start: 1, version: "15".into(), timeline, part, slots: 97 }
 }
 
 fn writable(timeline: u32) -> Observation {
@@ -43,7 +43,7 @@ fn why(decision: &Decision) -> &str {
 }
 
 fn was(node: u8, timeline: u32) -> Memory {
-    Memory { epoch: Epoch(1), primary: Some(NodeId(node)), identity: 7, timeline }
+    Memory { epoch: Epoch(1), primary: Some(NodeId(node)), system: 7, timeline }
 }
 
 use Reach::{Answers, Refuses, Silent};
@@ -102,7 +102,7 @@ fn a_promotion_is_followed_once_the_old_primary_is_gone() {
     assert_eq!(decision.primary, Ok(NodeId(1)));
     let mut memory = was(0, 1);
     assert!(memory.learn(NodeId(1), &writable(2)));
-    assert_eq!(memory, Memory { epoch: Epoch(2), primary: Some(NodeId(1)), identity: 7, timeline: 2 });
+    assert_eq!(memory, Memory { epoch: Epoch(2), primary: Some(NodeId(1)), system: 7, timeline: 2 });
     assert!(!memory.learn(NodeId(1), &writable(2)));
     // The old primary is silent, not dead: its history is the older one, so it does not matter.
     let all = [(Silent, Some(writable(1))), (Answers, Some(writable(2)))];
@@ -144,7 +144,7 @@ fn an_older_history_than_a_replica_s_is_no_primary_s() {
 
 #[test]
 fn a_stranger_s_system_is_barred() {
-    let stranger = Observation { identity: 8, ..writable(9) };
+    let stranger = Observation { system: 8, ..writable(9) };
     let all =
         [(Answers, Some(writable(1))), (Answers, Some(stranger.clone())), (Answers, Some(follows(1, true)))];
     let decision = decided(Memory::default(), &all);

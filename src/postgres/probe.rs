@@ -173,7 +173,7 @@ impl Link {
         let (part, timeline) = if follows { self.replica(row)? } else { self.primary(row)? };
         let Server { identity, start, version, slots, .. } = &self.server;
         let (identity, start, version, slots) = (*identity, *start, version.clone(), *slots);
-        Ok(Observation { identity, start, version, timeline, part, slots })
+        Ok(Observation { identity, system: identity, start, version, timeline, part, slots })
     }
 
     fn primary(&self, row: &Row) -> Result<(Part, u32), tokio_postgres::Error> {

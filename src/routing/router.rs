@@ -33,7 +33,7 @@ pub struct Ask {
     pub route: RouteSetting,
     /// What the read must see.
     pub consistency: Consistency,
-    /// What a replica that is not the sticky one must have seen.
+    /// What a replica that is not the sticky one must have seen: no less than the end of the session's last read, if it has a sticky one.
     pub floor: Tick,
     /// The replica that the session read from last, if it did not read from the primary since.
     pub sticky: Option<Sticky>,
@@ -266,8 +266,10 @@ fn replica_reason(ask: &Ask) -> Option<Why> {
     }
 }
 
+/// Whether `node` is what the session read from last, and shows at least as much as then. `floor` is no less than the end of that read: was the
+/// node watched without a break since, it has not crashed in between.
 fn is_sticky(node: &NodeView, ask: &Ask) -> bool {
-    ask.sticky == Some(Sticky { node: node.id, start: node.start })
+    ask.sticky == Some(Sticky { node: node.id, start: node.start }) && ask.floor >= node.watched
 }
 
 /// Whether `node` can serve the read that is asked for.

@@ -27,6 +27,7 @@ fn node(id: u8, role: Role, fresh: u64) -> NodeView {
         timeline: 1,
         slots: 97,
         since: Tick::ZERO,
+        watched: Tick::ZERO,
         unfit: None,
         version: "15".into(),
         live: Arc::new(live),
@@ -123,6 +124,13 @@ fn a_session_sticks_until_another_replica_is_fresh_enough() {
     assert_eq!(at(&ask, &view), (Choice::Node(NodeId(2)), Why::Sticky));
     let other_start = Ask { sticky: Some(Sticky { node: NodeId(2), start: 13 }), ..ask.clone() };
     assert_eq!(at(&other_start, &view), (Choice::Primary, Why::NotFresh));
+    let mut broken = self::view();
+    broken.nodes[2].watched = Tick(151);
+    assert_eq!(
+        at(&ask, &broken),
+        (Choice::Primary, Why::NotFresh),
+        "it may have crashed since the session read there"
+    );
     view.nodes[1].live.fresh_as_of.store(150, Ordering::Relaxed);
     assert_eq!(at(&ask, &view).1, Why::Drawn, "another replica is fresh enough: it draws anew");
     let written = Ask { sticky_floor: Tick(120), ..ask };

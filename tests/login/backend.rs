@@ -65,7 +65,7 @@ async fn a_terminated_backend_is_not_quiet() {
     let target = target(&servers.endpoints[0], ServerTlsMode::Disable);
     let mut opened =
         login::open(&target, &database.user, &database.name, &password(&database)).await.unwrap();
-    let admin = servers.connect_admin(0, "postgres").await;
+    let admin = servers.admin(0, "postgres").await;
     admin.execute("SELECT pg_terminate_backend($1)", &[&opened.pid.cast_signed()]).await.unwrap();
     eventually("the end is seen", || std::future::ready((!opened.stream.is_quiet()).then_some(()))).await;
 }
@@ -77,7 +77,7 @@ async fn a_cancel_hits_its_statement_and_nothing_later() {
     let target = Arc::new(target(&servers.endpoints[0], ServerTlsMode::Disable));
     let mut opened =
         login::open(&target, &database.user, &database.name, &password(&database)).await.unwrap();
-    let admin = servers.connect_admin(0, "postgres").await;
+    let admin = servers.admin(0, "postgres").await;
     let (pid, key) = (opened.pid, opened.key.clone());
     let canceller = primacy::task::spawn("cancel", async move {
         eventually("the statement runs", async || {
@@ -134,7 +134,7 @@ async fn refusals_carry_the_servers_words() {
 async fn md5_is_refused_with_advice() {
     let servers = Servers::postgres().await;
     let database = servers.fresh_database().await;
-    let admin = servers.connect_admin(0, "postgres").await;
+    let admin = servers.admin(0, "postgres").await;
     let user = &database.user;
     admin
         .batch_execute(&format!("SET password_encryption = md5; ALTER ROLE {user} PASSWORD 'x'"))

@@ -48,7 +48,7 @@ async fn the_servers_own_users_log_in_with_their_own_passwords() {
 async fn refused_users_hear_what_the_server_says() {
     let servers = Servers::postgres().await;
     let front = Front::tcp(users(Passthrough::Verifier)).await;
-    let admin = servers.connect_admin(0, "postgres").await;
+    let admin = servers.admin(0, "postgres").await;
     let cases: [(&str, bool); 7] = [
         ("SELECT 1", false),
         ("ALTER ROLE {u} NOLOGIN", true),
@@ -103,7 +103,7 @@ async fn listed_users_are_checked_without_the_server() {
     let servers = Servers::postgres().await;
     let database = servers.fresh_database().await;
     let stored = servers
-        .connect_admin(0, "postgres")
+        .admin(0, "postgres")
         .await
         .query_one("SELECT rolpassword FROM pg_authid WHERE rolname = $1", &[&database.user])
         .await
@@ -128,7 +128,7 @@ async fn listed_users_are_checked_without_the_server() {
 async fn any_number_of_rounds_and_any_letters_prove_a_password() {
     let servers = Servers::postgres().await;
     let database = servers.fresh_database().await;
-    let admin = servers.connect_admin(0, "postgres").await;
+    let admin = servers.admin(0, "postgres").await;
     let front = Front::tcp(users(Passthrough::Verifier)).await;
     for (rounds, password) in [(1, "short"), (20_000, "pässwörd \u{2168} \u{00A0}x"), (4096, "\u{0007}bell")]
     {

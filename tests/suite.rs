@@ -9,6 +9,7 @@
 
 mod corpus;
 mod embedded;
+mod layers;
 mod login;
 mod monitor;
 mod support;

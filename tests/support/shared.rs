@@ -123,6 +123,11 @@ impl Servers {
         database
     }
 
+    /// [`Self::connect_admin`].
+    pub async fn admin(&self, node: usize, database: &str) -> tokio_postgres::Client {
+        self.connect_admin(node, database).await
+    }
+
     /// A superuser's connection to a node, not through Primacy.
     pub async fn connect_admin(&self, node: usize, database: &str) -> tokio_postgres::Client {
         let Endpoint { host, port, .. } = &self.endpoints[node];

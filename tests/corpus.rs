@@ -31,12 +31,12 @@ fn postgres_frames() {
 
 #[test]
 fn scram_server() {
-    each_of("scram_server", auth::server::decode_all);
+    each_of("scram_server", |bytes| assert!(auth::server::decode_all(bytes).is_err()));
 }
 
 #[test]
 fn scram_client() {
-    each_of("scram_client", auth::client::decode_all);
+    each_of("scram_client", |bytes| assert!(auth::client::decode_all(bytes).is_err()));
 }
 
 /// The directories, the targets and the tests here are the same.

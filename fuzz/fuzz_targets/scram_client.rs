@@ -2,5 +2,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    primacy::postgres::auth::client::decode_all(bytes);
+    assert!(primacy::postgres::auth::client::decode_all(bytes).is_err());
 });

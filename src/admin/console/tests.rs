@@ -204,7 +204,7 @@ fn who_may_only_look_changes_nothing() {
         let Answer::Error(error) = ask_as(&fake, Rights::Look, Flavour::Primacy, text) else {
             panic!("{text}")
         };
-        assert_eq!((error.sqlstate, error.errno), ("42501", 1227), "{text}");
+        assert_eq!((error.sqlstate.as_str(), error.errno), ("42501", 1227), "{text}");
         assert!(fake.commands.lock().is_empty(), "{text}");
     }
 }

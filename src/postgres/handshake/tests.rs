@@ -67,7 +67,7 @@ fn a_plain_parameter_beats_options_and_the_last_of_a_name_wins() {
 fn bad_options_are_kept_for_after_the_password() {
     let startup = startup(&[("user", "ann"), ("options", "-x")]).unwrap();
     let error = startup.bad_options.unwrap();
-    assert_eq!((error.sqlstate, error.fatal), ("42601", true));
+    assert_eq!((error.sqlstate.as_str(), error.fatal), ("42601", true));
     assert_eq!(error.message, "invalid command-line argument for server process: -x");
 }
 

@@ -2,6 +2,7 @@
 //! replicas and still see what they must, connections are pooled. `ARCHITECTURE.md` is the map of these modules.
 
 pub mod admin;
+pub mod app;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

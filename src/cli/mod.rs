@@ -4,6 +4,7 @@ mod admin;
 mod check;
 mod explain;
 mod status;
+mod run;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -29,6 +30,8 @@ enum Command {
     Status(status::Args),
     /// Tell why a statement goes where it goes
     Explain(explain::Args),
+    /// Run the proxy
+    Run(run::Args),
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for.
@@ -47,5 +50,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Exit
         Command::Check(args) => check::run(args),
         Command::Status(args) => status::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Run(args) => run::run(args),
     }
 }

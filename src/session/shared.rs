@@ -92,6 +92,26 @@ impl<E: Engine> Shared<E> {
         }))
     }
 
+    /// Takes new settings over: limits hold at once, for new backends and new sessions.
+    ///
+    /// # Errors
+    /// What the connector needs (certificates) cannot be read; nothing was changed.
+    pub fn reload(&self, settings: Arc<Cluster>) -> Result<(), String> {
+        let connector = E::Backend::connector(&settings)?;
+        self.connector.store(Arc::new(connector));
+        for pool in self.pools.all() {
+            let old = pool.limits();
+            pool.set_limits(Limits {
+                user_limit: old.user_limit,
+                database_limit: old.database_limit,
+                ..Limits::new(&settings.pool)
+            });
+        }
+        self.settings.store(settings);
+        self.forget_greetings();
+        Ok(())
+    }
+
     /// An exchange from the free list.
     pub fn take_exchange(&self) -> Box<E::Exchange> {
         self.exchanges.lock().pop().unwrap_or_default()

@@ -1,0 +1,308 @@
+//! One cluster at work: its listeners, its monitor, its housekeeping, and the way of a new connection into a session.
+
+use super::App;
+use crate::clock;
+use crate::cluster::monitor::{self, MonitorHandle};
+use crate::cluster::{ClusterState, Health, Role};
+use crate::config::settings::{Cluster, RouteSetting};
+use crate::engine::Probe;
+use crate::engine::door::{Front, Knock, Nodes, TurnedAway};
+use crate::engine::NodeId;
+use crate::error::{ClientError, Fault};
+use crate::net::firewall::Firewall;
+use crate::net::listener::{BindError, Listener};
+use crate::net::stream::Stream;
+use crate::session::registry::Activity;
+use crate::session::{Shared, cancel, login};
+use crate::task;
+use crate::telemetry::ClusterCount;
+use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Between two rounds of housekeeping.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// What kept the process from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Threads or randomness.
+    #[error("the operating system gives no threads or no randomness: {0}")]
+    Runtime(std::io::Error),
+    /// A listener.
+    #[error("cluster {cluster}: {why}")]
+    Bind {
+        /// Which cluster.
+        cluster: Arc<str>,
+        /// Why.
+        why: BindError,
+    },
+    /// Something of one cluster.
+    #[error("cluster {cluster}: {why}")]
+    Cluster {
+        /// Which.
+        cluster: Arc<str>,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A cluster at work, whatever its engine.
+pub trait Running: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &str;
+    /// What is true of its nodes.
+    fn state(&self) -> &Arc<ClusterState>;
+    /// Whether `settings` could be applied.
+    ///
+    /// # Errors
+    /// Why not.
+    fn check(&self, settings: &Cluster) -> Result<(), String>;
+    /// Applies settings that were checked.
+    ///
+    /// # Errors
+    /// A file that was there at the check is gone.
+    fn reload(&self, settings: Arc<Cluster>) -> Result<(), String>;
+    /// How long running transactions may take to end.
+    fn shutdown_limit(&self) -> Duration;
+    /// Takes no new clients, and waits until all have left; the idle are sent away.
+    fn drain(&self) -> BoxFuture<'_, ()>;
+}
+
+/// A cluster at work.
+pub(super) struct Working<E: Front> {
+    shared: Arc<Shared<E>>,
+    door: ArcSwap<E::Door>,
+    firewall: Mutex<Firewall>,
+    nodes: Nodes,
+    secret: [u8; 32],
+    monitor: MonitorHandle,
+    stop: watch::Sender<bool>,
+}
+
+/// Starts a cluster: binds first, so that a port that is taken is told before anything runs.
+pub(super) fn start<E: Front, P: Probe>(
+    app: &App,
+    settings: Arc<Cluster>,
+    probe: P,
+) -> Result<Arc<Working<E>>, StartError> {
+    let failed = |why: String| StartError::Cluster { cluster: Arc::clone(&settings.name), why };
+    let mut listeners = Vec::new();
+    for listen in &settings.listen {
+        let listener = Listener::bind(&listen.address)
+            .map_err(|why| StartError::Bind { cluster: Arc::clone(&settings.name), why })?;
+        listeners.push((listener, listen.route));
+    }
+    let state = Arc::new(ClusterState::new(&settings));
+    let nodes = nodes_of(Arc::clone(&state), Arc::clone(&settings));
+    let (door, loader) = E::door(&settings, Arc::clone(&nodes), app.secret).map_err(failed)?;
+    let shared = Shared::<E>::new(
+        Arc::clone(&settings),
+        Arc::clone(&state),
+        Arc::new(loader),
+        Arc::clone(&app.traffic),
+    )
+    .map_err(failed)?;
+    let monitor = {
+        let _on_its_own_thread = app.monitors.enter();
+        monitor::start(probe, Arc::clone(&settings), state)
+    };
+    let (stop, stopped) = watch::channel(false);
+    let working = Arc::new(Working {
+        shared,
+        door: ArcSwap::from_pointee(door),
+        firewall: Mutex::new(Firewall::new(settings.firewall.clone())),
+        nodes,
+        secret: app.secret,
+        monitor,
+        stop,
+    });
+    for (listener, route) in listeners {
+        if let Ok(address) = listener.address() {
+            tracing::info!(cluster = %settings.name, ?address, "listening");
+        }
+        let (working, stopped) = (Arc::clone(&working), stopped.clone());
+        task::spawn("listener", async move {
+            let admitted = |stream, peer| working.admitted(stream, peer, route);
+            listener.run(&working.firewall, stopped, admitted).await;
+        });
+    }
+    task::spawn("housekeeping", housekeeping(Arc::clone(&working.shared), stopped));
+    Ok(working)
+}
+
+// The primary is asked first: a replica may be behind with users, rights and tables.
+fn nodes_of(state: Arc<ClusterState>, settings: Arc<Cluster>) -> Nodes {
+    Arc::new(move || {
+        let view = state.view.load();
+        let usable = |id: usize| view.nodes.get(id).is_none_or(|node| !matches!(node.health, Health::Quarantined(_)));
+        let primary = view.primary.map(|id| usize::from(id.0));
+        let others = (0..settings.nodes.len()).filter(|id| Some(*id) != primary && usable(*id));
+        primary.into_iter().chain(others).filter_map(|id| settings.nodes.get(id).cloned()).collect()
+    })
+}
+
+impl<E: Front> Working<E> {
+    fn admitted(self: &Arc<Self>, stream: Stream, peer: Option<SocketAddr>, route: RouteSetting) {
+        let working = Arc::clone(self);
+        task::spawn("login", async move { working.welcome(stream, peer, route).await });
+    }
+
+    async fn welcome(self: Arc<Self>, stream: Stream, peer: Option<SocketAddr>, route: RouteSetting) {
+        let began = clock::now();
+        let limit = clock::deadline(self.shared.settings.load().timeouts.login);
+        let door = self.door.load_full();
+        match tokio::time::timeout_at(limit, E::knock(stream, &door)).await {
+            Err(_) => tracing::debug!(?peer, "a client did not log in within timeouts.login"),
+            Ok(Err(away)) => self.turned_away(&away, peer),
+            Ok(Ok(Knock::Cancel { id, secret })) => cancel::request(&self.shared, id, &secret),
+            Ok(Ok(Knock::Guest(guest))) => {
+                let user = Arc::clone(&guest.user);
+                let session = tokio::time::timeout_at(limit, login(&self.shared, &door, *guest, route)).await;
+                self.shared.stats.login.record(clock::now().since(began));
+                match session {
+                    Ok(Ok(session)) => {
+                        self.shared.stats.count(ClusterCount::LoginsOk);
+                        // A task of its own: the login's memory goes with this one.
+                        task::spawn("session", session.run());
+                    }
+                    Ok(Err(Some(error))) => self.turned_away(&refusal(&user, &error), peer),
+                    Ok(Err(None)) => tracing::debug!(?peer, "a client left during its login"),
+                    Err(_) => tracing::info!(?peer, %user, "a client's login did not end within timeouts.login"),
+                }
+            }
+        }
+    }
+
+    fn turned_away(&self, away: &TurnedAway, peer: Option<SocketAddr>) {
+        self.shared.stats.count(ClusterCount::LoginsFailed);
+        self.shared.stats.error(away.fault);
+        tracing::info!(cluster = %self.shared.name, ?peer, why = %away.why, "login refused");
+        if let Some(peer) = peer.filter(|_| away.guess)
+            && self.firewall.lock().login_failed(peer.ip(), clock::now())
+        {
+            tracing::warn!(cluster = %self.shared.name, %peer, "address blocked after failed logins (firewall.failed_logins)");
+        }
+    }
+}
+
+fn refusal(user: &str, error: &ClientError) -> TurnedAway {
+    TurnedAway { why: format!("user {user}: {error}"), guess: false, fault: Fault::Client }
+}
+
+impl<E: Front> Running for Working<E> {
+    fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    fn state(&self) -> &Arc<ClusterState> {
+        &self.shared.state
+    }
+
+    fn check(&self, settings: &Cluster) -> Result<(), String> {
+        E::door(settings, Arc::clone(&self.nodes), self.secret).map(drop)
+    }
+
+    fn reload(&self, settings: Arc<Cluster>) -> Result<(), String> {
+        let (door, _) = E::door(&settings, Arc::clone(&self.nodes), self.secret)?;
+        self.shared.reload(Arc::clone(&settings))?;
+        self.door.store(Arc::new(door));
+        self.firewall.lock().reload(settings.firewall.clone());
+        self.monitor.reload(settings);
+        Ok(())
+    }
+
+    fn shutdown_limit(&self) -> Duration {
+        self.shared.settings.load().timeouts.shutdown
+    }
+
+    fn drain(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.stop.send_replace(true);
+            let goodbye = ClientError::new("57P01", 1053, "terminating connection due to administrator command")
+                .hint("the proxy is being stopped: connect again")
+                .fatal();
+            let registry = &self.shared.registry;
+            while registry.count() > 0 {
+                let empty = registry.empty.notified();
+                for client in registry.all() {
+                    if client.activity() == Activity::Idle {
+                        client.end(goodbye.clone());
+                    }
+                }
+                // Sessions that end a transaction become idle; those that leave notify.
+                let look_again = tokio::time::sleep_until(clock::deadline(Duration::from_millis(50)));
+                tokio::select! { () = empty => {}, () = look_again => {} }
+            }
+        })
+    }
+}
+
+// Ages and closes what is idle, follows restarts and changes of role.
+async fn housekeeping<E: Front>(shared: Arc<Shared<E>>, mut stop: watch::Receiver<bool>) {
+    let mut known: Vec<(u64, Role, bool)> = Vec::new();
+    let mut epoch = None;
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep_until(clock::deadline(HOUSEKEEPING)) => {}
+        }
+        let now = clock::now();
+        for pool in shared.pools.all() {
+            drop(pool.reap(now));
+        }
+        shared.pools.sweep();
+        shared.trim();
+        shared.traffic.roll(now);
+        let view = shared.state.view.load_full();
+        let settings = shared.settings.load_full();
+        known.resize(view.nodes.len(), (0, Role::Unknown, false));
+        for (node, known) in view.nodes.iter().zip(&mut known) {
+            let pinned = settings.pool.pinned;
+            let configured = settings.nodes.get(usize::from(node.id.0)).and_then(|node| node.max_connections);
+            shared.pools.node(node.id).set_limits(configured.unwrap_or(node.slots), pinned);
+            let is = (node.start, node.role, matches!(node.health, Health::Quarantined(_)));
+            if *known != is {
+                invalidate(&shared, node.id);
+                *known = is;
+            }
+        }
+        if epoch.replace(view.epoch) != Some(view.epoch) {
+            shared.forget_greetings();
+            shared.catalogs.forget_all();
+        }
+        victims(&shared, now);
+    }
+}
+
+// Backends of a node that was restarted, or that has another role, lead nowhere or show something else.
+fn invalidate<E: Front>(shared: &Shared<E>, node: NodeId) {
+    shared.pools.invalidate(|key| key.node == node);
+}
+
+// Where the pins of a node are at their limit, the longest idle session whose pins are only possible gives way.
+fn victims<E: Front>(shared: &Shared<E>, now: clock::Tick) {
+    let settings = shared.settings.load_full();
+    for (id, node) in (0u8..).zip(&settings.nodes) {
+        let budget = shared.pools.node(NodeId(id));
+        if budget.pinned() < settings.pool.pinned {
+            continue;
+        }
+        let victim = budget.pins().victim(now, settings.pool.pin_idle);
+        let client = victim.and_then(|id| shared.registry.get(u32::try_from(id).unwrap_or(0)));
+        if let Some(client) = client {
+            tracing::info!(node = %node.name, client = client.id, "idle session closed: pool.pinned is reached");
+            client.end(
+                ClientError::new("57P05", 4031, "terminating connection due to idle-session timeout")
+                    .detail(format!("The session kept a connection to node {} for {:?} and may not need it; others wait for one.", node.name, settings.pool.pin_idle))
+                    .hint("pool.pinned and pool.pin_idle of the proxy's configuration")
+                    .fatal(),
+            );
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Starts and stops everything in order, and owns every task.
+
+mod cluster;
+mod limits;
+
+pub use cluster::{Running, StartError};
+
+use crate::clock;
+use crate::config::settings::{EngineKind, Settings};
+use crate::postgres::Postgres;
+use crate::postgres::probe::PostgresProbe;
+use crate::telemetry::Traffic;
+use arc_swap::ArcSwap;
+use cluster::start;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, oneshot};
+
+/// The process: its clusters and what they share.
+pub struct App {
+    /// The configuration file, for reloads.
+    pub path: PathBuf,
+    /// The configuration in force.
+    pub settings: ArcSwap<Settings>,
+    /// The clusters, in the order of the file.
+    pub clusters: ArcSwap<Vec<Arc<dyn Running>>>,
+    /// All counters.
+    pub traffic: Arc<Traffic>,
+    /// When it started.
+    pub started: clock::Tick,
+    /// Told when the process is to end.
+    pub shutdown: Notify,
+    monitors: Handle,
+    secret: [u8; 32],
+}
+
+// A thread with a runtime of its own that ends when the sender is dropped: neither load nor a scrape starves what runs there.
+struct SideThread {
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl SideThread {
+    fn start(name: &'static str) -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // Either the sender says so or it is gone.
+            drop(runtime.block_on(stopped));
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        })?;
+        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for SideThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there was printed by the panic hook already.
+            drop(thread.join());
+        }
+    }
+}
+
+fn workers(threads: usize) -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(threads.max(1)).thread_name("worker").enable_all().build()
+}
+
+/// Runs the proxy until it is told to stop. `ready` is called once everything listens.
+///
+/// # Errors
+/// What kept it from starting.
+pub fn run(path: PathBuf, settings: Settings, ready: impl FnOnce(&App)) -> Result<(), StartError> {
+    limits::raise_open_files();
+    let monitors = SideThread::start("monitor").map_err(StartError::Runtime)?;
+    let runtime = workers(settings.runtime.workers).map_err(StartError::Runtime)?;
+    let mut secret = [0; 32];
+    clock::random(&mut secret).map_err(StartError::Runtime)?;
+    let app = Arc::new(App {
+        path,
+        traffic: Arc::new(Traffic::new(settings.runtime.workers)),
+        settings: ArcSwap::from_pointee(settings),
+        clusters: ArcSwap::default(),
+        started: clock::now(),
+        shutdown: Notify::new(),
+        monitors: monitors.handle.clone(),
+        secret,
+    });
+    let ended = runtime.block_on(async {
+        app.start_clusters()?;
+        ready(&app);
+        app.until_told().await;
+        app.drain().await;
+        Ok(())
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+impl App {
+    fn start_clusters(&self) -> Result<(), StartError> {
+        let settings = self.settings.load_full();
+        let mut clusters: Vec<Arc<dyn Running>> = Vec::new();
+        for cluster in &settings.clusters {
+            let running: Arc<dyn Running> = match cluster.engine {
+                EngineKind::Postgres => {
+                    let probe = PostgresProbe::new(cluster).map_err(|why| StartError::Cluster {
+                        cluster: Arc::clone(&cluster.name),
+                        why: why.to_string(),
+                    })?;
+                    start::<Postgres, _>(self, Arc::clone(cluster), probe)?
+                }
+                EngineKind::Mysql | EngineKind::Mariadb => {
+                    return Err(StartError::Cluster {
+                        cluster: Arc::clone(&cluster.name),
+                        why: "this engine is not built yet".to_owned(),
+                    });
+                }
+            };
+            clusters.push(running);
+        }
+        self.clusters.store(Arc::new(clusters));
+        Ok(())
+    }
+
+    // The first SIGTERM or SIGINT drains, SIGHUP reloads.
+    async fn until_told(&self) {
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+        else {
+            tracing::error!("signals cannot be received: stop the process with SIGKILL");
+            return self.shutdown.notified().await;
+        };
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                () = self.shutdown.notified() => return,
+                _ = hangup.recv() => match self.reload() {
+                    Ok(done) => tracing::info!(path = %self.path.display(), "{done}"),
+                    Err(why) => tracing::error!(path = %self.path.display(), "configuration not reloaded: {why}"),
+                },
+            }
+        }
+    }
+
+    /// Reads the configuration file again, and applies it whole or not at all.
+    ///
+    /// # Errors
+    /// Why nothing was changed, for the operator.
+    pub fn reload(&self) -> Result<String, String> {
+        let new = Settings::load(&self.path).map_err(|errors| errors.to_string())?;
+        let old = self.settings.load_full();
+        let changes = crate::config::diff(&old, &new).map_err(|reasons| {
+            reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        })?;
+        let clusters = self.clusters.load_full();
+        for settings in &new.clusters {
+            if let Some(running) = clusters.iter().find(|running| running.name() == &*settings.name) {
+                running.check(settings)?;
+            }
+        }
+        for settings in &new.clusters {
+            if let Some(running) = clusters.iter().find(|running| running.name() == &*settings.name) {
+                running.reload(Arc::clone(settings))?;
+            }
+        }
+        self.settings.store(Arc::new(new));
+        Ok(format!("configuration reloaded, {} changes", changes.len()))
+    }
+
+    // New clients are turned away, transactions end, idle clients are sent away; a second signal stops at once.
+    async fn drain(&self) {
+        let clusters = self.clusters.load_full();
+        let limit = clusters.iter().map(|cluster| cluster.shutdown_limit()).max().unwrap_or_default();
+        tracing::info!(?limit, "stopping: waiting for running transactions");
+        let drained = async {
+            for cluster in clusters.iter() {
+                cluster.drain().await;
+            }
+        };
+        let again = async {
+            match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+                (Ok(mut terminate), Ok(mut interrupt)) => {
+                    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                }
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = drained => tracing::info!("stopped"),
+            () = again => tracing::warn!("told to stop a second time: stopped at once"),
+            () = tokio::time::sleep_until(clock::deadline(limit)) => tracing::warn!("transactions were still running at timeouts.shutdown"),
+        }
+    }
+}

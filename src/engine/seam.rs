@@ -167,7 +167,7 @@ pub struct Outcome {
 }
 
 /// The buffers and protocol state of one client's exchange with one backend: a sans-I/O object, stepped by poll.
-pub trait Exchange: Default + Send + 'static {
+pub trait Exchange: Default + Send + Sync + 'static {
     /// The server side it talks to.
     type Backend: Backend;
 
@@ -339,7 +339,7 @@ pub struct CancelTarget {
 }
 
 /// A connection to a server.
-pub trait Backend: crate::pool::Pooled + Sized {
+pub trait Backend: crate::pool::Pooled + Sync + Sized {
     /// What an engine needs to open backends: TLS towards the servers and the like.
     type Connector: Send + Sync + 'static;
 

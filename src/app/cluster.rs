@@ -5,9 +5,9 @@ use crate::clock;
 use crate::cluster::monitor::{self, MonitorHandle};
 use crate::cluster::{ClusterState, Health, Role};
 use crate::config::settings::{Cluster, RouteSetting};
+use crate::engine::NodeId;
 use crate::engine::Probe;
 use crate::engine::door::{Front, Knock, Nodes, TurnedAway};
-use crate::engine::NodeId;
 use crate::error::{ClientError, Fault};
 use crate::net::firewall::Firewall;
 use crate::net::listener::{BindError, Listener};
@@ -139,7 +139,8 @@ pub(super) fn start<E: Front, P: Probe>(
 fn nodes_of(state: Arc<ClusterState>, settings: Arc<Cluster>) -> Nodes {
     Arc::new(move || {
         let view = state.view.load();
-        let usable = |id: usize| view.nodes.get(id).is_none_or(|node| !matches!(node.health, Health::Quarantined(_)));
+        let usable =
+            |id: usize| view.nodes.get(id).is_none_or(|node| !matches!(node.health, Health::Quarantined(_)));
         let primary = view.primary.map(|id| usize::from(id.0));
         let others = (0..settings.nodes.len()).filter(|id| Some(*id) != primary && usable(*id));
         primary.into_iter().chain(others).filter_map(|id| settings.nodes.get(id).cloned()).collect()
@@ -172,7 +173,9 @@ impl<E: Front> Working<E> {
                     }
                     Ok(Err(Some(error))) => self.turned_away(&refusal(&user, &error), peer),
                     Ok(Err(None)) => tracing::debug!(?peer, "a client left during its login"),
-                    Err(_) => tracing::info!(?peer, %user, "a client's login did not end within timeouts.login"),
+                    Err(_) => {
+                        tracing::info!(?peer, %user, "a client's login did not end within timeouts.login")
+                    }
                 }
             }
         }
@@ -223,9 +226,10 @@ impl<E: Front> Running for Working<E> {
     fn drain(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.stop.send_replace(true);
-            let goodbye = ClientError::new("57P01", 1053, "terminating connection due to administrator command")
-                .hint("the proxy is being stopped: connect again")
-                .fatal();
+            let goodbye =
+                ClientError::new("57P01", 1053, "terminating connection due to administrator command")
+                    .hint("the proxy is being stopped: connect again")
+                    .fatal();
             let registry = &self.shared.registry;
             while registry.count() > 0 {
                 let empty = registry.empty.notified();

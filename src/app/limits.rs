@@ -13,7 +13,10 @@ pub(super) fn raise_open_files() {
     });
     match raised {
         Ok(limit) if limit >= WANTED => {}
-        Ok(limit) => tracing::warn!(limit, "the limit of open files is low: raise it (LimitNOFILE=65536) for more clients"),
+        Ok(limit) => tracing::warn!(
+            limit,
+            "the limit of open files is low: raise it (LimitNOFILE=65536) for more clients"
+        ),
         Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
     }
 }

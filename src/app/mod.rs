@@ -109,13 +109,7 @@ impl App {
         let mut clusters: Vec<Arc<dyn Running>> = Vec::new();
         for cluster in &settings.clusters {
             let running: Arc<dyn Running> = match cluster.engine {
-                EngineKind::Postgres => {
-                    let probe = PostgresProbe::new(cluster).map_err(|why| StartError::Cluster {
-                        cluster: Arc::clone(&cluster.name),
-                        why: why.to_string(),
-                    })?;
-                    start::<Postgres, _>(self, Arc::clone(cluster), probe)?
-                }
+                EngineKind::Postgres => start::<Postgres, _>(self, Arc::clone(cluster), PostgresProbe)?,
                 EngineKind::Mysql | EngineKind::Mariadb => {
                     return Err(StartError::Cluster {
                         cluster: Arc::clone(&cluster.name),
@@ -157,9 +151,8 @@ impl App {
     pub fn reload(&self) -> Result<String, String> {
         let new = Settings::load(&self.path).map_err(|errors| errors.to_string())?;
         let old = self.settings.load_full();
-        let changes = crate::config::diff(&old, &new).map_err(|reasons| {
-            reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-        })?;
+        let changes = crate::config::diff(&old, &new)
+            .map_err(|reasons| reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
         let clusters = self.clusters.load_full();
         for settings in &new.clusters {
             if let Some(running) = clusters.iter().find(|running| running.name() == &*settings.name) {

@@ -3,8 +3,8 @@
 mod admin;
 mod check;
 mod explain;
-mod status;
 mod run;
+mod status;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;

@@ -62,4 +62,40 @@ mod tests {
         ];
         assert_eq!(out, expected.concat());
     }
+
+    #[tokio::test]
+    async fn a_driver_reads_what_the_table_held() {
+        use crate::engine::TxState;
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut rows = Table::new(&[("name", Kind::Text), ("n", Kind::Int)]);
+        rows.push(vec!["a".into(), Cell::Null]);
+        rows.push(vec![Cell::Null, Cell::Int(i64::MIN)]);
+        let (client, mut server) = tokio::io::duplex(4096);
+        let serve = async {
+            let mut greeting = Vec::new();
+            wire::authentication_ok(&mut greeting);
+            wire::ready_for_query(&mut greeting, TxState::Idle);
+            let mut answer = Vec::new();
+            table(&mut answer, &rows, "SHOW");
+            wire::ready_for_query(&mut answer, TxState::Idle);
+            for reply in [greeting, answer] {
+                assert!(server.read(&mut [0; 1024]).await.unwrap() > 0);
+                server.write_all(&reply).await.unwrap();
+            }
+        };
+        let ask = async {
+            let config = tokio_postgres::Config::new().user("ann").clone();
+            let (client, connection) = config.connect_raw(client, tokio_postgres::NoTls).await.unwrap();
+            let connection = crate::task::spawn("connection", connection);
+            let messages = client.simple_query("SHOW NODES").await.unwrap();
+            connection.abort();
+            messages
+        };
+        let ((), messages) = tokio::join!(serve, ask);
+        let rows = messages.iter().filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some((row.get("name"), row.get("n"))),
+            _ => None,
+        });
+        assert_eq!(rows.collect::<Vec<_>>(), [(Some("a"), None), (None, Some("-9223372036854775808"))]);
+    }
 }

@@ -4,7 +4,7 @@ use super::pins::{PinGate, PinTable};
 use crate::clock::Tick;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub struct NodeBudget {
     books: Mutex<Books>,
     /// Pools that wait for a place, as the books say.
     hungry: AtomicUsize,
+    /// Whether more is open than a limit allows that was lowered.
+    over: AtomicBool,
     gate: PinGate,
     pins: PinTable,
 }
@@ -53,6 +55,10 @@ impl Share {
 
     fn is_full(self) -> bool {
         self.used >= self.limit
+    }
+
+    fn is_over(self) -> bool {
+        self.used > self.limit
     }
 }
 
@@ -84,6 +90,7 @@ impl NodeBudget {
                 next: 0,
             }),
             hungry: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
             gate: PinGate::new(),
             pins: PinTable::default(),
         })
@@ -91,8 +98,12 @@ impl NodeBudget {
 
     /// Sets how many connections the node may have from this process (`max_connections`), and how many of them may be pinned.
     pub fn set_limits(&self, connections: u32, pinned: u32) {
-        self.books.lock().all.limit = connections;
+        let mut books = self.books.lock();
+        books.all.limit = connections;
+        self.over.store(books.is_over(), Ordering::Release);
+        drop(books);
         self.gate.set_limit(pinned);
+        self.trim();
         self.relieve();
     }
 
@@ -136,20 +147,37 @@ impl NodeBudget {
         while self.is_short() {
             let next = self.books.lock().next_hungry(&tried);
             let Some(Hungry { id, pool, has_room }) = next else { return };
-            if !(has_room || self.evict_for(id)) || !pool.is_some_and(|pool| pool.serve()) {
+            let goes_on = if has_room {
+                pool.is_some_and(|pool| pool.serve())
+            } else {
+                // A statement of its own: the lock must not be held while pools give way.
+                let helpers = self.books.lock().helpers(id);
+                Self::evict(&helpers)
+            };
+            if !goes_on {
                 tried.push(id);
             }
         }
     }
 
-    /// Closes the longest idle backend of those whose place member `id` could have.
-    fn evict_for(&self, id: u64) -> bool {
-        let candidates = self.books.lock().helpers(id);
-        let oldest = candidates
-            .iter()
-            .filter_map(|pool| Some((pool.oldest_idle()?, pool)))
-            .min_by_key(|(since, _)| *since);
-        oldest.is_some_and(|(_, pool)| pool.give_way())
+    /// Closes idle backends, the longest idle first, while a limit is exceeded because it was lowered.
+    fn trim(&self) {
+        while self.is_over() {
+            let pools = self.books.lock().exceeding();
+            if !Self::evict(&pools) {
+                return;
+            }
+        }
+    }
+
+    /// Closes the longest idle backend of those pools.
+    fn evict(pools: &[Arc<dyn Neighbour>]) -> bool {
+        let idle = pools.iter().filter_map(|pool| Some((pool.oldest_idle()?, pool)));
+        idle.min_by_key(|(since, _)| *since).is_some_and(|(_, pool)| pool.give_way())
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     fn set_hungry(&self, books: &mut Books, id: u64, since: Option<Tick>) {
@@ -203,6 +231,21 @@ impl Books {
             .filter_map(|(id, member)| Some((member.hungry?, *id, member)))
             .min_by_key(|(since, id, _)| (*since, *id))?;
         Some(Hungry { id, pool: member.pool.upgrade(), has_room: self.has_room(member) })
+    }
+
+    fn is_over(&self) -> bool {
+        self.all.is_over() || self.users.values().chain(self.databases.values()).any(|share| share.is_over())
+    }
+
+    /// Whether `member` counts in a share that is exceeded.
+    fn exceeds(&self, member: &Member) -> bool {
+        let over = |share: Option<&Share>| share.is_some_and(|share| share.is_over());
+        self.all.is_over() || over(self.users.get(&member.user)) || over(self.databases.get(&member.database))
+    }
+
+    fn exceeding(&self) -> Vec<Arc<dyn Neighbour>> {
+        let members = self.members.values().filter(|member| self.exceeds(member));
+        members.filter_map(|member| member.pool.upgrade()).collect()
     }
 
     fn helpers(&self, id: u64) -> Vec<Arc<dyn Neighbour>> {
@@ -281,35 +324,45 @@ impl Account {
 
     /// Gives `count` places back.
     pub(super) fn release(&self, count: u32) {
-        for share in self.node.books.lock().shares(self.id).into_iter().flatten() {
+        let mut books = self.node.books.lock();
+        for share in books.shares(self.id).into_iter().flatten() {
             debug_assert!(share.used >= count, "a place is given back once");
             share.used = share.used.saturating_sub(count);
         }
+        if self.node.is_over() {
+            self.node.over.store(books.is_over(), Ordering::Release);
+        }
     }
 
-    /// Whether a backend that comes back should rather be closed, so that another pool of the node gets its place. `oldest` is since
-    /// when this pool's longest waiter waits.
+    /// Whether a backend that comes back should rather be closed, so that a lowered limit is kept or another pool of the node gets its
+    /// place. `oldest` is since when this pool's longest waiter waits.
     pub(super) fn yields(&self, oldest: Option<Tick>, now: Tick) -> bool {
-        if !self.node.is_short() {
+        if !self.node.is_short() && !self.node.is_over() {
             return false;
         }
         let books = self.node.books.lock();
         let Some(me) = books.members.get(&self.id) else { return false };
-        books.members.iter().filter(|(id, other)| **id != self.id && books.helps(me, other)).any(
-            |(_, other)| {
-                other.hungry.is_some_and(|theirs| {
-                    oldest.is_none_or(|ours| theirs < ours && now.since(theirs) >= YIELD_AFTER)
-                })
-            },
-        )
+        books.exceeds(me)
+            || books.members.iter().filter(|(id, other)| **id != self.id && books.helps(me, other)).any(
+                |(_, other)| {
+                    other.hungry.is_some_and(|theirs| {
+                        oldest.is_none_or(|ours| theirs < ours && now.since(theirs) >= YIELD_AFTER)
+                    })
+                },
+            )
     }
 
-    /// Sets what the server says of the pool's user and of its database; `None` = no limit.
+    /// Sets what the server says of the pool's user and of its database; `None` = no limit. Not under the pool's lock.
     pub(super) fn set_limits(&self, user: Option<u32>, database: Option<u32>) {
-        if let Some([_, users, databases]) = self.node.books.lock().shares(self.id) {
+        let mut books = self.node.books.lock();
+        if let Some([_, users, databases]) = books.shares(self.id) {
             users.limit = user.unwrap_or(u32::MAX);
             databases.limit = database.unwrap_or(u32::MAX);
         }
+        self.node.over.store(books.is_over(), Ordering::Release);
+        drop(books);
+        self.node.trim();
+        self.node.relieve();
     }
 }
 

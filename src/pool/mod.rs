@@ -9,6 +9,7 @@ mod pins;
 #[expect(clippy::module_inception, reason = "the pool is what this module is about")]
 mod pool;
 mod pools;
+mod upkeep;
 mod waiter;
 
 #[cfg(test)]

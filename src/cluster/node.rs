@@ -135,9 +135,17 @@ impl Watched {
             slots: said.map_or(0, |said| said.slots),
             since: self.since,
             watched: self.watched,
+            upstream: self.upstream(),
             unfit: self.unfit(timeline),
             version: said.map_or_else(|| Arc::from(""), |said| said.version.clone()),
             live: self.live.clone(),
+        }
+    }
+
+    fn upstream(&self) -> Option<Arc<str>> {
+        match &self.answer()?.part {
+            Part::Follows { streaming: true, upstream, .. } => upstream.clone(),
+            _ => None,
         }
     }
 

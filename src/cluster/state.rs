@@ -91,6 +91,7 @@ fn unknown(settings: &Cluster) -> ClusterView {
         slots: 0,
         since: Tick::ZERO,
         watched: Tick::ZERO,
+        upstream: None,
         unfit: None,
         version: Arc::from(""),
         live: Arc::new(NodeLive::default()),

@@ -53,6 +53,8 @@ pub struct NodeView {
     /// Since when the monitor's connection to it has held without a break. What a session read there before may be more than it shows now: a
     /// server can come back from a crash with less, and under the same start.
     pub watched: Tick,
+    /// Who feeds it now, as `host:port`, as far as the monitor's account may see; for people.
+    pub upstream: Option<Arc<str>>,
     /// Whether positions can be compared with the current primary's (same system, same history); `None` = yes, else why not.
     pub unfit: Option<Arc<str>>,
     /// The server's version as it says itself, e.g. `15.18`.

@@ -247,3 +247,7 @@ impl Watch {
 fn is_same(a: &crate::config::settings::Node, b: &crate::config::settings::Node) -> bool {
     (&a.name, &a.host, a.port, &a.tls) == (&b.name, &b.host, b.port, &b.tls)
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

@@ -265,6 +265,11 @@ impl Cluster<'_, '_> {
     }
 
     fn streams_from(&self, id: NodeId, timeline: u32) -> bool {
+        // A replica that streams on this history from somebody else is no witness.
+        let candidate = self.nodes.get(usize::from(id.0)).and_then(Known::answer).map(|said| &said.part);
+        if matches!(candidate, Some(Part::Writable { followers: Some(0), .. })) {
+            return false;
+        }
         ids(self.nodes).any(|(other, node)| {
             let within = if self.witness.is_zero() { WITHOUT_WITNESS } else { self.witness };
             let recent = |(at, on): (Tick, u32)| on == timeline && self.now.since(at) <= within;

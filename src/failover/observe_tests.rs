@@ -86,6 +86,13 @@ fn a_primary_without_witness_beside_silent_nodes_is_not_written_to() {
         Ok(NodeId(0))
     );
     assert_eq!(decide(FailoverMode::Off, WITNESS, was(0, 1), &nodes(&all), NOW).primary, Ok(NodeId(0)));
+    // A replica streams, but from somebody else.
+    let mut lonely = writable(1);
+    if let Part::Writable { followers, .. } = &mut lonely.part {
+        *followers = Some(0);
+    }
+    let all = [(Answers, Some(lonely)), (Answers, Some(follows(1, true))), (Silent, None)];
+    assert!(decided(was(0, 1), &all).primary.is_err());
     // The replica streamed a moment ago: it holds for as long as the witness is good.
     let all = [(Answers, Some(writable(1))), (Silent, Some(follows(1, true)))];
     assert_eq!(decided(was(0, 1), &all).primary, Ok(NodeId(0)));

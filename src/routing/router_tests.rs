@@ -28,6 +28,7 @@ fn node(id: u8, role: Role, fresh: u64) -> NodeView {
         slots: 97,
         since: Tick::ZERO,
         watched: Tick::ZERO,
+        upstream: None,
         unfit: None,
         version: "15".into(),
         live: Arc::new(live),

@@ -7,9 +7,11 @@
     reason = "a test fails by panicking; clippy.toml's exemption does not reach what is outside #[test] functions"
 )]
 
+mod catalog;
 mod corpus;
 mod embedded;
 mod layers;
 mod login;
+mod lookup;
 mod monitor;
 mod support;

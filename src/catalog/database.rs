@@ -193,6 +193,11 @@ impl Catalog {
         self.current.store(Snapshot::new());
     }
 
+    #[cfg(test)]
+    pub(super) fn weight(&self) -> u64 {
+        self.current.load().relations.weight()
+    }
+
     /// The error of a load that failed while this caller waited, or within the last second.
     fn failed_lately(&self, failures_before: u64) -> Option<Arc<str>> {
         let last = self.last_failure.lock();

@@ -8,3 +8,6 @@ mod relation;
 pub use database::{Catalog, Catalogs, Loaded, Request};
 pub use names::Names;
 pub use relation::{Answer, Cleared, Facts, Relation};
+
+#[cfg(test)]
+mod tests;

@@ -175,8 +175,9 @@ fn identifier(text: &str) -> Option<(String, &str)> {
     let Some(mut rest) = text.strip_prefix('"') else {
         let end = text.find(|c: char| c == ',' || c.is_whitespace()).unwrap_or(text.len());
         let (name, after) = text.split_at_checked(end)?;
-        let plain = !name.is_empty() && !name.contains('"');
-        return plain.then(|| (name.to_lowercase(), after));
+        // How letters beyond ASCII are folded depends on the database's encoding.
+        let plain = !name.is_empty() && name.is_ascii() && !name.contains('"');
+        return plain.then(|| (name.to_ascii_lowercase(), after));
     };
     let mut name = String::new();
     loop {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Row};
 
@@ -63,6 +64,7 @@ pub struct Query<'a> {
 #[derive(Clone)]
 pub struct Connections {
     pool: bb8::Pool<Manager>,
+    failures: watch::Sender<Arc<str>>,
     nodes: Nodes,
     patience: Duration,
 }
@@ -73,15 +75,17 @@ impl Connections {
     pub fn new(nodes: Nodes, account: Account, size: u32, patience: Duration) -> Self {
         let manager = Manager { nodes: Arc::clone(&nodes), account, patience };
         // Looking at a connection before each use is a round trip; a broken one is noticed by its task, or by its use.
+        let failures = watch::Sender::new(Arc::from(""));
         let pool = bb8::Pool::builder()
             .max_size(size.max(1))
             .test_on_check_out(false)
             .retry_connection(false)
+            .error_sink(Box::new(Failures(failures.clone())))
             .connection_timeout(patience)
             .idle_timeout(Some(IDLE))
             .max_lifetime(Some(AGE))
             .build_unchecked(manager);
-        Self { pool, nodes, patience }
+        Self { pool, failures, nodes, patience }
     }
 
     /// Asks `queries` in one round trip on one connection; the rows of each, in order. A connection that turns out to be
@@ -119,13 +123,25 @@ impl Connections {
         Ok(answer?)
     }
 
+    /// Returns when a connect has failed and there is no other connection that could become free.
+    async fn no_connection(&self) -> QueryError {
+        let mut failures = self.failures.subscribe();
+        // Never an error: `self` holds the sender.
+        while failures.changed().await.is_ok() && self.are_open() {}
+        QueryError::Unreachable(failures.borrow().to_string())
+    }
+
     /// A connection to the best server, or a new one: a replica that served while there was no primary is let go.
     async fn check_out(&self) -> Result<bb8::PooledConnection<'_, Manager>, QueryError> {
         loop {
-            let mut connection = self.pool.get().await.map_err(|error| match error {
-                bb8::RunError::User(error) => error,
-                bb8::RunError::TimedOut => QueryError::Timeout(self.patience),
-            })?;
+            let mut connection = tokio::select! {
+                biased;
+                connection = self.pool.get() => connection.map_err(|error| match error {
+                    bb8::RunError::User(error) => error,
+                    bb8::RunError::TimedOut => QueryError::Timeout(self.patience),
+                })?,
+                failure = self.no_connection() => return Err(failure),
+            };
             let best = (self.nodes)().first().is_none_or(|node| node.name == connection.node);
             if connection.fresh || (best && !connection.client.is_closed()) {
                 connection.fresh = false;
@@ -133,6 +149,20 @@ impl Connections {
             }
             connection.spent = true;
         }
+    }
+}
+
+/// bb8 hands a failed connect to its error sink and lets those who asked wait: they are told here.
+#[derive(Debug, Clone)]
+struct Failures(watch::Sender<Arc<str>>);
+
+impl bb8::ErrorSink<QueryError> for Failures {
+    fn sink(&self, error: QueryError) {
+        self.0.send_replace(error.to_string().into());
+    }
+
+    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<QueryError>> {
+        Box::new(self.clone())
     }
 }
 

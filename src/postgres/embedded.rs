@@ -45,14 +45,7 @@ host  replication all         127.0.0.1/32 scram-sha-256
 ";
 
 /// How a monitor that is no superuser reads what a login needs to know.
-const VERIFIERS: &str = "
-CREATE SCHEMA primacy;
-CREATE FUNCTION primacy.user_lookup(wanted text)
-RETURNS TABLE (rolpassword text, rolvaliduntil timestamptz, rolcanlogin boolean, rolconnlimit integer, rolsuper boolean)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS
-$$SELECT rolpassword, rolvaliduntil, rolcanlogin, rolconnlimit, rolsuper FROM pg_authid WHERE rolname = wanted$$;
-REVOKE ALL ON FUNCTION primacy.user_lookup(text) FROM PUBLIC;
-";
+const VERIFIERS: &str = include_str!("user_lookup.sql");
 
 /// A running cluster.
 #[derive(Debug)]
@@ -373,9 +366,7 @@ fn accounts(options: &Options) -> String {
          CREATE ROLE {} LOGIN {superuser} PASSWORD '{}';
          GRANT pg_monitor TO {};
          CREATE ROLE {} LOGIN PASSWORD '{}';
-         {VERIFIERS}
-         GRANT USAGE ON SCHEMA primacy TO {};
-         GRANT EXECUTE ON FUNCTION primacy.user_lookup(text) TO {};",
+         {VERIFIERS}",
         Cluster::ADMIN.user,
         Cluster::ADMIN.password,
         REPLICATION.user,
@@ -385,7 +376,5 @@ fn accounts(options: &Options) -> String {
         MONITOR.user,
         APP.user,
         APP.password,
-        MONITOR.user,
-        MONITOR.user,
     )
 }

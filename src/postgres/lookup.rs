@@ -14,10 +14,15 @@ use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-/// How this account may read verifiers.
+/// How this account may read verifiers. A function that is not a superuser's own could be anybody's trap: it would run with the
+/// monitor's rights.
 const METHOD: &str = "
-    select coalesce(case when has_schema_privilege(to_regnamespace('primacy'), 'usage')
-                         then has_function_privilege(to_regprocedure('primacy.user_lookup(text)'), 'execute') end, false),
+    select exists (select from pg_catalog.pg_proc p
+                   join pg_catalog.pg_namespace s on s.oid = p.pronamespace
+                   join pg_catalog.pg_roles o on o.oid = p.proowner
+                   where s.nspname = 'primacy' and p.proname = 'user_lookup' and p.proargtypes = '25'::oidvector
+                     and p.prosecdef and o.rolsuper
+                     and has_function_privilege(p.oid, 'execute') and has_schema_privilege(s.oid, 'usage')),
            has_table_privilege('pg_catalog.pg_authid', 'select')";
 
 /// The epoch of `infinity` is infinite.
@@ -273,5 +278,43 @@ fn instant(epoch: f64) -> Option<SystemTime> {
 }
 
 #[cfg(test)]
-#[path = "lookup_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn valid_until_has_ends_that_no_clock_reaches() {
+        assert_eq!(instant(f64::INFINITY), None);
+        assert_eq!(instant(f64::NAN), None);
+        assert_eq!(instant(1e300), None);
+        assert_eq!(instant(f64::NEG_INFINITY), Some(SystemTime::UNIX_EPOCH));
+        assert_eq!(instant(-5.0), Some(SystemTime::UNIX_EPOCH));
+        assert_eq!(instant(1.5), Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500)));
+    }
+
+    #[test]
+    fn refusals_come_in_the_servers_order() {
+        let none = Access {
+            exists: false,
+            allow_connections: false,
+            connect_right: false,
+            user_limit: None,
+            database_limit: Some(0),
+        };
+        let state = |access: &Access| access.refusal("shop").map(|refusal| refusal.sqlstate.to_string());
+        assert_eq!(state(&none).as_deref(), Some("3D000"));
+        assert_eq!(state(&Access { exists: true, ..none }).as_deref(), Some("55000"));
+        assert_eq!(
+            state(&Access { exists: true, allow_connections: true, ..none }).as_deref(),
+            Some("42501")
+        );
+        assert_eq!(
+            state(&Access { exists: true, allow_connections: true, connect_right: true, ..none }),
+            None
+        );
+    }
+
+    #[test]
+    fn the_manual_shows_the_function_that_is_looked_for() {
+        assert!(include_str!("../../docs/verifier.md").contains(include_str!("user_lookup.sql")));
+    }
+}

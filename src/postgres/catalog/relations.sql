@@ -1,4 +1,4 @@
--- What hangs on relations: for each one asked (its number) and each use (read, written) the first reason why its effect is not
+-- What hangs on relations: for each one asked (its number) and each use (read, written) a reason why its effect is not
 -- known, and whether only the primary can answer for it. Objects with an oid below 16384 came with the server.
 -- $1 schemas ('' = by search path), $2 names, $3 schemas of the search path (null = not known: all), $4 whether "$user" is in it
 asked as (
@@ -17,8 +17,10 @@ roots as (
              when s.nspname = 'pg_catalog' or s.nspname = any ($3::text[]::name[]) then true
              else $4 and s.nspname in (select rolname from pg_roles) end
 ),
+-- n is now the use asked about: twice the relation's number, and 1 more when it is written. `written` says how a use treats
+-- each relation that it reaches: a policy of a written table may read another.
 reach (n, written, oid) as (
-  select n, use.written, oid from roots, (values (false), (true)) use (written)
+  select n * 2 + use.written::int4, use.written, oid from roots, (values (false), (true)) use (written)
   union
   select r.n, next.written, next.oid
   from reach r, lateral (
@@ -93,6 +95,9 @@ evaluated as (
   union all
   select t.n, t.written, 'a check of type ' || format_type(t.oid, null), 'pg_constraint'::regclass, x.oid, x.conbin::text, false
   from types t join pg_constraint x on x.contypid = t.oid
+  union all
+  select t.n, t.written, 'the default of type ' || format_type(t.oid, null), 'pg_type'::regclass, x.oid, x.typdefaultbin::text, false
+  from types t join pg_type x on x.oid = t.oid and x.typtype = 'd' and x.typdefaultbin is not null
 ),
 builtins as (
   select x.n, x.written, x.what, x.policy, p.proname, p.provolatile
@@ -102,49 +107,56 @@ builtins as (
   join pg_proc p on p.oid = call.oid
   where p.oid < 16384 and p.provolatile <> 'i'
 ),
-findings (n, written, why, primary_only) as (
-  select n, written, 'system relation ' || called || ' is written', true from reached where system and written
+findings (n, why, primary_only) as (
+  select n, 'system relation ' || called || ' is written', true from reached where system and written
   union all
-  select n, written, 'foreign table ' || called, true from reached where relkind = 'f'
+  select n, 'foreign table ' || called, true from reached where relkind = 'f'
   union all
-  select n, written, 'view ' || called || ' is written', true from reached where relkind in ('v', 'm') and written and not system
+  select n, 'view ' || called || ' is written', true from reached where relkind in ('v', 'm') and written and not system
   union all
-  select r.n, r.written, format('rule %I of %s', x.rulename, r.called), true
+  select r.n, format('rule %I of %s', x.rulename, r.called), true
   from reached r join pg_rewrite x on x.ev_class = r.oid and x.ev_type <> '1' and x.ev_enabled <> 'D' where r.written
   union all
-  select r.n, r.written, format('trigger %I of %s calls %s', x.tgname, r.called, x.tgfoid::regprocedure), true
+  select r.n, format('trigger %I of %s calls %s', x.tgname, r.called, x.tgfoid::regprocedure), true
   from reached r join pg_trigger x on x.tgrelid = r.oid and x.tgenabled <> 'D'
   where r.written and x.tgfoid >= 16384 and x.tgfoid not in (select oid from known)
   union all
-  select x.n, x.written, x.what || ' calls ' || d.refobjid::regprocedure, true
+  select x.n, x.what || ' calls ' || d.refobjid::regprocedure, true
   from evaluated x
   join pg_depend d on d.classid = x.class and d.objid = x.object and d.refclassid = 'pg_proc'::regclass
-  -- A trigger depends on its function, which is judged above.
-  where d.refobjid >= 16384 and d.refobjid not in (select oid from known) and x.class <> 'pg_trigger'::regclass
+  where d.refobjid >= 16384 and d.refobjid not in (select oid from known)
   union all
-  select x.n, x.written, x.what || ' uses operator ' || d.refobjid::regoperator, true
+  select x.n, x.what || ' uses operator ' || d.refobjid::regoperator, true
   from evaluated x
   join pg_depend d on d.classid = x.class and d.objid = x.object and d.refclassid = 'pg_operator'::regclass
   join pg_operator o on o.oid = d.refobjid
   where o.oprcode::oid >= 16384 and o.oprcode::oid not in (select oid from known)
   union all
+  select r.n, format('index %s has operator class %I', x.indexrelid::regclass, k.opcname), true
+  from reached r
+  join pg_index x on x.indrelid = r.oid
+  join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = x.indexrelid and d.refclassid = 'pg_opclass'::regclass
+  join pg_opclass k on k.oid = d.refobjid
+  join pg_amproc a on a.amprocfamily = k.opcfamily
+  where r.written and a.amproc::oid >= 16384 and a.amproc::oid not in (select oid from known)
+  union all
   -- nextval in what is written is a sequence's, which is known; in a view or policy it would be a read that writes.
-  select n, written, what || ' calls ' || proname, true
+  select n, what || ' calls ' || proname, true
   from builtins
   where provolatile = 'v' and not (proname = 'nextval' and written and not policy)
     and proname not in ('clock_timestamp', 'timeofday', 'random', 'random_normal', 'gen_random_uuid', 'uuidv4', 'uuidv7')
   union all
-  select n, written, null, true
+  select n, null, true
   from builtins
   where not written and (proname ~ '^(pg_|txid_|inet_server|inet_client)' or proname = 'version'
                          or proname = 'current_setting' and not policy)
   union all
   -- A view on what describes the server; row locks in a view.
-  select n, written, null, true
-  from reached where system and relkind = 'v' and not written and (n, oid) not in (select n, oid from roots)
+  select n, null, true
+  from reached where system and relkind = 'v' and not written and (n / 2, oid) not in (select n, oid from roots)
   union all
-  select n, written, null, true from expressions where class = 'pg_rewrite'::regclass and tree ~ ':rowMarks \('
+  select n, null, true from expressions where class = 'pg_rewrite'::regclass and tree ~ ':rowMarks \('
   union all
-  select n, written, null, true from reached where relpersistence = 'u' and not written
+  select n, null, true from reached where relpersistence = 'u' and not written
 )
-select n, written, min(why), bool_or(primary_only) from findings group by n, written
+select n / 2, n % 2 = 1, min(why), bool_or(primary_only) from findings group by n

@@ -1,0 +1,149 @@
+use super::database::{Catalog, Catalogs, Loaded, Request};
+use super::{Answer, Cleared, Facts, Names, Relation};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn relation(schema: &str, name: &str, written: bool) -> Relation {
+    Relation { schema: schema.into(), name: name.into(), written }
+}
+
+fn no(why: &str) -> Facts {
+    Facts { read: Answer::Yes { primary_only: true }, write: Answer::No(why.into()) }
+}
+
+/// Every relation called `t` is clear, every other has a trigger.
+fn answer(request: &Request) -> Loaded {
+    let facts = |r: &Relation| if &*r.name == "t" { Facts::CLEAR } else { no("trigger") };
+    let names = request.names.then(Names::default);
+    Loaded { names, relations: request.relations.iter().map(facts).collect(), lasting: true }
+}
+
+#[tokio::test]
+async fn what_was_loaded_is_known_until_it_is_forgotten() {
+    let catalog = Catalog::default();
+    let asked = [relation("", "t", true), relation("s", "u", false)];
+    assert_eq!(catalog.cleared("public", &asked), Cleared::Unknown);
+    assert_eq!(catalog.cleared("public", &[]), Cleared::YES);
+    let loaded = catalog.load("public", &asked, async |request| Ok(answer(&request))).await;
+    assert_eq!(loaded, Cleared::Yes { primary_only: true });
+    assert_eq!(catalog.cleared("public", &asked), loaded);
+    assert_eq!(catalog.names(), Some(Arc::new(Names::default())));
+    // Reading and writing are answered by one load, a path counts only where no schema is given.
+    assert_eq!(catalog.cleared("other", &[relation("s", "u", true)]), Cleared::No("trigger".into()));
+    assert_eq!(catalog.cleared("other", &[relation("", "t", true)]), Cleared::Unknown);
+
+    let generation = catalog.generation();
+    catalog.forget();
+    assert!(catalog.generation() > generation);
+    assert_eq!(catalog.names(), None);
+    assert_eq!(catalog.cleared("public", &asked), Cleared::Unknown);
+}
+
+#[tokio::test]
+async fn only_what_is_missing_is_asked_and_once() {
+    let catalog = Catalog::default();
+    catalog.load("", &[relation("", "t", false)], async |request| Ok(answer(&request))).await;
+    let seen = RefCell::new(None);
+    let asked = [relation("", "t", true), relation("", "u", true), relation("", "u", false)];
+    let cleared = catalog
+        .load("", &asked, async |request| {
+            *seen.borrow_mut() = Some(request.clone());
+            Ok(answer(&request))
+        })
+        .await;
+    assert_eq!(cleared, Cleared::No("trigger".into()));
+    let expected = Request { names: false, path: "".into(), relations: vec![relation("", "u", true)] };
+    assert_eq!(seen.take(), Some(expected));
+}
+
+#[tokio::test]
+async fn an_answer_from_before_a_ddl_is_not_kept() {
+    let catalog = Catalog::default();
+    let asked = [relation("", "t", true)];
+    catalog
+        .load("", &asked, async |request| {
+            catalog.forget();
+            Ok(answer(&request))
+        })
+        .await;
+    assert_eq!(catalog.cleared("", &asked), Cleared::Unknown);
+    assert_eq!(catalog.names(), None);
+}
+
+#[tokio::test]
+async fn an_answer_of_a_replica_is_used_and_not_kept() {
+    let catalog = Catalog::default();
+    let asked = [relation("", "t", true)];
+    let behind = async |request: Request| Ok(Loaded { lasting: false, ..answer(&request) });
+    assert_eq!(catalog.load("", &asked, behind).await, Cleared::YES);
+    assert_eq!(catalog.cleared("", &asked), Cleared::Unknown);
+}
+
+#[tokio::test]
+async fn concurrent_callers_share_one_load() {
+    let catalog = Catalog::default();
+    let asked = [relation("", "t", true)];
+    let loads = AtomicUsize::new(0);
+    let load = || {
+        catalog.load("", &asked, async |request| {
+            loads.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            Ok(answer(&request))
+        })
+    };
+    let all = futures_util::future::join_all((0..50).map(|_| load())).await;
+    assert!(all.iter().all(|cleared| *cleared == Cleared::YES));
+    assert_eq!(loads.into_inner(), 1);
+}
+
+#[tokio::test]
+async fn a_failed_load_is_shared_said_and_not_kept() {
+    let catalog = Catalog::default();
+    let asked = [relation("", "t", true)];
+    let loads = AtomicUsize::new(0);
+    let load = || {
+        catalog.load("", &asked, async |_| {
+            loads.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            Err("n1: connection refused".into())
+        })
+    };
+    let all = futures_util::future::join_all((0..50).map(|_| load())).await;
+    let expected = Cleared::No("catalog cannot be read: n1: connection refused".into());
+    assert!(all.iter().all(|cleared| *cleared == expected), "{all:?}");
+    assert_eq!(loads.into_inner(), 1);
+    assert_eq!(catalog.cleared("", &asked), Cleared::Unknown);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_does_not_take_the_load_along() {
+    let catalog = Catalog::default();
+    let asked = [relation("", "t", true)];
+    let stuck = catalog.load("", &asked, async |_| std::future::pending().await);
+    assert!(futures_util::FutureExt::now_or_never(stuck).is_none());
+    assert_eq!(catalog.load("", &asked, async |request| Ok(answer(&request))).await, Cleared::YES);
+}
+
+#[tokio::test]
+async fn memory_is_bounded() {
+    let catalog = Catalog::default();
+    for number in 0..40_000 {
+        let asked = [relation("", &format!("relation_with_a_rather_long_name_{number}"), true)];
+        let cleared = catalog.load("", &asked, async |request| Ok(answer(&request))).await;
+        assert_eq!(cleared, Cleared::No("trigger".into()));
+    }
+    assert!(catalog.weight() <= 2 << 20);
+    assert!(catalog.weight() > 1 << 20);
+}
+
+#[test]
+fn a_databases_catalog_is_one_and_no_two_share_a_generation() {
+    let catalogs = Catalogs::default();
+    let (one, other) = (catalogs.of("one"), catalogs.of("other"));
+    assert!(Arc::ptr_eq(&one, &catalogs.of("one")));
+    assert_ne!(one.generation(), other.generation());
+    let before = one.generation();
+    catalogs.forget_all();
+    assert!(one.generation() > before);
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::catalog::Names;
-use crate::engine::Certainty;
+use crate::engine::{Certainty, Class};
 
 mod cache;
 mod property;

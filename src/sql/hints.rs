@@ -1,5 +1,7 @@
 //! What a client says of its statement in a comment: `/* primacy:replica */`. Read outside the shape.
 
+use super::context::{Dialect, Lexing};
+use super::lexer::{Kind, Lexer};
 use memchr::memmem;
 use std::sync::LazyLock;
 
@@ -33,7 +35,7 @@ pub fn hint(text: &[u8]) -> Option<Hint> {
     let mut from = 0;
     while let Some(at) = FINDER.find(text.get(from..)?) {
         let start = from + at;
-        if in_comment(text.get(..start)?) {
+        if opens_comment(text.get(..start)?) && !in_token(text, start) {
             let word = text.get(start + MARK.len()..)?;
             let end = word
                 .iter()
@@ -49,10 +51,17 @@ pub fn hint(text: &[u8]) -> Option<Hint> {
 }
 
 /// Whether a comment opens last before the mark, with nothing but blanks between them.
-fn in_comment(before: &[u8]) -> bool {
+fn opens_comment(before: &[u8]) -> bool {
     let before = before.trim_ascii_end();
     let before = before.strip_suffix(b"+").unwrap_or(before);
     before.ends_with(b"/*") || before.ends_with(b"--")
+}
+
+/// Whether that comment is only the content of a literal or a quoted name.
+fn in_token(text: &[u8], at: usize) -> bool {
+    Lexer::new(text, Lexing::new(Dialect::Postgres))
+        .take_while(|token| token.start <= at)
+        .any(|token| token.end > at && token.kind != Kind::Operator)
 }
 
 fn meaning(word: &[u8]) -> Option<Hint> {

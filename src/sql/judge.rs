@@ -1,6 +1,6 @@
 //! From a text to its verdict: cut it into statements, judge each, let the strongest win.
 
-use super::context::{Context, Dialect};
+use super::context::{Context, Dialect, Lexing};
 use super::lexer::Kind;
 use super::outcome::{Outcome, weight};
 use super::tokens::{self, Tok};
@@ -50,6 +50,10 @@ fn one(toks: &[Tok<'_>], context: &Context<'_>) -> Outcome {
 
 /// What the lexer takes for a read, the parser must not know for a write. That it refuses a text proves nothing.
 fn second_opinion(text: &[u8], context: &Context<'_>, outcomes: &mut [Outcome]) {
+    // It knows the defaults only; under other rules it would read other strings.
+    if context.lexing != Lexing::new(context.lexing.dialect) {
+        return;
+    }
     let Some(opinions) = deep::writes(text, context.lexing.dialect) else { return };
     let paired = opinions.len() == outcomes.len();
     let any = opinions.contains(&true);

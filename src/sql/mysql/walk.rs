@@ -171,6 +171,7 @@ fn target(command: &str, toks: &[Tok<'_>], outcome: &mut Outcome) {
                     "cross",
                     "natural",
                     "straight_join",
+                    "from",
                     "using",
                 ])
         })

@@ -93,6 +93,7 @@ async fn roles_freshness_and_lag() {
         watched.fresh(1).await;
         assert_eq!(watched.count(1).await, rows.to_string(), "fresh means visible");
     }
+    eprintln!("a replica is fresh {:?} after asking", watched.state.rounds.expected());
     assert!(watched.state.rounds.expected() < Duration::from_millis(100));
 
     let live = view.nodes[1].live.clone();

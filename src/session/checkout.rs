@@ -49,6 +49,10 @@ pub(super) async fn obtain<E: Engine>(
             } else {
                 route(&ask, &core.shared.state.view.load(), core.routing(&settings), &core.shared.balancer)
             };
+            if why == Why::NotFresh {
+                // Also when it does not wait: only rounds show when waiting is worth it again.
+                core.shared.state.rounds.ask();
+            }
             let missed = match choice {
                 Choice::Node(node) => match take(core, node, None, Purpose::Read).await {
                     Ok(()) => {
@@ -128,7 +132,10 @@ fn ask<E: Engine>(core: &Core<E>, settings: &Cluster, plan: &Plan, attempt: &mut
     ask.floor = core.floor();
     ask.sticky = core.sticky;
     ask.sticky_floor = core.sticky_floor();
-    ask.expected = core.shared.state.rounds.expected();
+    if attempt.wait_until.is_none() {
+        // Whoever waits already has paid for a part of it, and waits to the end of its patience.
+        ask.expected = core.shared.state.rounds.expected();
+    }
     let patience = match routing.consistency_wait {
         ConsistencyWait::Fixed(wait) => wait,
         ConsistencyWait::Auto if primary_is_busy(core) => PATIENCE_BUSY,

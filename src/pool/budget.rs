@@ -66,6 +66,8 @@ struct Member {
     user: Arc<str>,
     database: Arc<str>,
     pool: Weak<dyn Neighbour>,
+    /// What it was told of its user's limit and of its database's: of several pools' words the lowest holds.
+    limits: (Option<u32>, Option<u32>),
     /// Since when its longest waiter waits, if it waits for a place.
     hungry: Option<Tick>,
 }
@@ -209,6 +211,21 @@ impl Books {
         Some([&mut self.all, user, database])
     }
 
+    /// Works the limits of the member's user and database out.
+    fn set_shares(&mut self, id: u64) {
+        let Some(me) = self.members.get(&id) else { return };
+        let lowest =
+            |limits: &mut dyn Iterator<Item = Option<u32>>| limits.flatten().min().unwrap_or(u32::MAX);
+        let of_user = self.members.values().filter(|other| other.user == me.user);
+        let of_database = self.members.values().filter(|other| other.database == me.database);
+        let user = lowest(&mut of_user.map(|other| other.limits.0));
+        let database = lowest(&mut of_database.map(|other| other.limits.1));
+        if let Some([_, users, databases]) = self.shares(id) {
+            users.limit = user;
+            databases.limit = database;
+        }
+    }
+
     fn has_room(&self, member: &Member) -> bool {
         let full = |share: Option<&Share>| share.is_some_and(|share| share.is_full());
         !self.all.is_full()
@@ -273,7 +290,7 @@ impl Account {
         books.databases.entry(Arc::clone(&database)).or_insert(Share::UNLIMITED).members += 1;
         books.next += 1;
         let id = books.next;
-        books.members.insert(id, Member { user, database, pool, hungry: None });
+        books.members.insert(id, Member { user, database, pool, limits: (None, None), hungry: None });
         drop(books);
         Self { node, id }
     }
@@ -355,10 +372,10 @@ impl Account {
     /// Sets what the server says of the pool's user and of its database; `None` = no limit. Not under the pool's lock.
     pub(super) fn set_limits(&self, user: Option<u32>, database: Option<u32>) {
         let mut books = self.node.books.lock();
-        if let Some([_, users, databases]) = books.shares(self.id) {
-            users.limit = user.unwrap_or(u32::MAX);
-            databases.limit = database.unwrap_or(u32::MAX);
+        if let Some(me) = books.members.get_mut(&self.id) {
+            me.limits = (user, database);
         }
+        books.set_shares(self.id);
         self.node.over.store(books.is_over(), Ordering::Release);
         drop(books);
         self.node.trim();
@@ -370,6 +387,10 @@ impl Drop for Account {
     fn drop(&mut self) {
         let mut books = self.node.books.lock();
         self.node.set_hungry(&mut books, self.id, None);
+        if let Some(me) = books.members.get_mut(&self.id) {
+            me.limits = (None, None);
+        }
+        books.set_shares(self.id);
         if let Some(shares) = books.shares(self.id) {
             for share in shares {
                 share.members = share.members.saturating_sub(1);

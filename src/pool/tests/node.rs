@@ -56,9 +56,11 @@ fn limits_of_users_and_databases_are_shared() {
     let capped = Limits { user_limit: Some(2), ..limits(5) };
     let [shop, bank] = ["shop", "bank"].map(|database| pool_on(&node, "app", database, capped));
     let other = pool_on(&node, "root", "shop", Limits { database_limit: Some(2), ..limits(5) });
+    let unknowing = pool_on(&node, "app", "farm", limits(5));
     let first = take(&shop, &server, READ, at(0));
     let second = take(&bank, &server, READ, at(0));
     let mut third = wait(&bank, READ, at(1));
+    drop(wait(&unknowing, READ, at(1)));
     let root = take(&other, &server, READ, at(1));
     let mut more = wait(&other, READ, at(2));
     first.give_back(at(3));

@@ -50,7 +50,7 @@ impl Reaper {
     /// When no shell can be started.
     pub fn start() -> std::io::Result<Self> {
         let mut child = Command::new("/bin/sh")
-            .args(["-c", SCRIPT])
+            .args(["-c", SCRIPT, "primacy-reaper"])
             .process_group(0)
             .current_dir("/")
             .stdin(Stdio::piped())

@@ -194,6 +194,7 @@ async fn every_kind_of_relation() {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "one server start for one story")]
 async fn names_paths_and_ddl() {
     let cluster = own_cluster(1).await;
     let setup = r#"

@@ -4,6 +4,7 @@ mod admin;
 mod check;
 mod explain;
 mod run;
+mod schema;
 mod status;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +33,9 @@ enum Command {
     Explain(explain::Args),
     /// Run the proxy
     Run(run::Args),
+    /// Print the JSON schema of the configuration file
+    #[command(hide = true)]
+    Schema,
 }
 
 /// Runs the command that `arguments` (the program's name first) ask for.
@@ -51,5 +55,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Exit
         Command::Status(args) => status::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Run(args) => run::run(args),
+        Command::Schema => schema::run(),
     }
 }

@@ -11,21 +11,25 @@ use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// One file while it is read: its text as a tree, and what is wrong with it so far.
 pub(crate) struct Context<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) mask: &'a Mask,
     problems: RefCell<Vec<Problem>>,
+    /// Values of unknown keys: what they are is not known either.
+    hidden: RefCell<Vec<Range<usize>>>,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn new(tree: &'a Tree, mask: &'a Mask) -> Self {
-        Self { tree, mask, problems: RefCell::default() }
+        Self { tree, mask, problems: RefCell::default(), hidden: RefCell::default() }
     }
 
-    pub(crate) fn into_problems(self) -> Vec<Problem> {
-        self.problems.into_inner()
+    /// What is wrong, and what more must be hidden when it is told.
+    pub(crate) fn into_problems(self) -> (Vec<Problem>, Vec<Range<usize>>) {
+        (self.problems.into_inner(), self.hidden.into_inner())
     }
 
     /// Reads a subtree; what does not fit is noted and left at its default.
@@ -41,6 +45,17 @@ impl<'a> Context<'a> {
     pub(crate) fn wrong(&self, node: NodeIndex, what: &str, allowed: &str) {
         let found = format!("{} {what}", self.found(node));
         self.note(node, found, allowed, None);
+    }
+
+    /// Notes that something of the wrong shape stands at `node`; what it is meant to be is not known, so it is hidden.
+    fn misplaced(&self, node: NodeIndex, allowed: &str) {
+        self.hide(node);
+        let shape = match &self.tree.node(node).kind {
+            Kind::Map(_) => "a map",
+            Kind::List(_) => "a list",
+            Kind::Scalar(_) | Kind::Null => "a single value",
+        };
+        self.note(node, format!("{shape} cannot stand here"), allowed, None);
     }
 
     /// Notes a problem at `node`; `found` and `help` must hold nothing that is hidden.
@@ -82,11 +97,22 @@ impl<'a> Context<'a> {
             }
             return;
         }
+        self.hide(value);
         let near = known.iter().map(|known| (strsim::osa_distance(known, name), *known)).min();
         let near = near.filter(|(distance, known)| *distance <= known.len().max(3) / 3);
         let allowed = near.map_or_else(String::new, |(_, known)| format!("did you mean `{known}`?"));
         let help = format!("the keys here are {}", known.join(", "));
         self.note(key, "unknown key".to_owned(), &allowed, Some(help));
+    }
+
+    fn hide(&self, value: NodeIndex) {
+        let node = self.tree.node(value);
+        match &node.kind {
+            Kind::Null => {}
+            Kind::Scalar(_) => self.hidden.borrow_mut().push(node.mark.span.clone()),
+            Kind::List(items) => items.iter().for_each(|item| self.hide(*item)),
+            Kind::Map(pairs) => pairs.iter().for_each(|(_, value)| self.hide(*value)),
+        }
     }
 
     fn is_empty(&self, node: NodeIndex) -> bool {
@@ -120,7 +146,7 @@ impl<'c, 'a> At<'c, 'a> {
             Kind::Map(pairs) => pairs,
             Kind::Null => &[],
             _ => {
-                self.context.wrong(self.node, "is not a map", "expected keys with values");
+                self.context.misplaced(self.node, "expected keys with values");
                 &[]
             }
         }
@@ -180,7 +206,7 @@ impl<'de> Deserializer<'de> for At<'_, '_> {
             Kind::List(items) => self.seq(items, visitor),
             Kind::Null => self.seq(&[], visitor),
             _ => {
-                self.context.wrong(self.node, "is not a list", "expected a list: `[ one, two ]`");
+                self.context.misplaced(self.node, "expected a list: `[ one, two ]`");
                 self.seq(&[], visitor)
             }
         }

@@ -78,6 +78,30 @@ impl Mask {
         (shown, from, until.saturating_sub(from).max(1))
     }
 
+    /// Hides all of one line but the words that `is_known` vouches for and a plain key at its beginning: in a text
+    /// that is not YAML anything may be a secret.
+    pub(crate) fn hide_unknown_words(
+        &mut self,
+        text: &str,
+        line: Range<usize>,
+        is_known: &dyn Fn(&str) -> bool,
+    ) {
+        let is_structure = |c: char| c.is_whitespace() || ":,{}[]\"'#&*|>".contains(c);
+        let shown = text.get(line.clone()).unwrap_or_default();
+        let mut first = true;
+        for word in shown.split(is_structure).filter(|word| !word.is_empty() && *word != "-") {
+            let start = word.as_ptr().addr() - shown.as_ptr().addr();
+            let end = start + word.len();
+            let plain =
+                word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+            let is_key = first && plain && shown.get(end..).is_some_and(|rest| rest.starts_with(':'));
+            if !is_key && !is_known(word) {
+                self.hide(line.start + start..line.start + end);
+            }
+            first = false;
+        }
+    }
+
     fn read_line(&mut self, line: &str, start: usize, carry: Carry) -> Carry {
         let content = line.trim_end();
         let indent = content.len() - content.trim_start().len();

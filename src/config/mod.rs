@@ -10,6 +10,7 @@ mod problem;
 mod raw;
 mod resolve;
 mod scalar;
+mod schema;
 pub mod settings;
 mod show;
 mod tree;
@@ -17,6 +18,7 @@ pub mod units;
 
 pub use diff::{Change, NeedsRestart, Part, diff};
 pub use problem::ConfigErrors;
+pub use schema::schema;
 pub use settings::Settings;
 pub use show::Row;
 
@@ -69,5 +71,7 @@ fn environment(name: &str) -> Option<String> {
     is_name.then(|| std::env::var(name).ok()).flatten()
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

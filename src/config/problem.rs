@@ -58,11 +58,7 @@ struct Rendered<'a> {
 
 impl Problem {
     fn render<'a>(&'a self, origin: &'a str, text: &str, mask: &Mask) -> Rendered<'a> {
-        let start = self.mark.span.start.min(text.len());
-        let before = text.get(..start).unwrap_or_default();
-        let begin = before.rfind('\n').map_or(0, |at| at + 1);
-        let end = text.get(start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| start + at);
-        let (line, offset, length) = mask.show(text, begin..end, &self.mark.span);
+        let (line, offset, length) = mask.show(text, self.mark.line_of(text), &self.mark.span);
         Rendered { problem: self, origin, line, offset, length }
     }
 }

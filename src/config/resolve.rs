@@ -14,8 +14,9 @@ use super::place::{In, Leaf};
 use super::problem::{ConfigErrors, Problem};
 use super::raw::{RawAdmin, RawFile, RawLog, RawRuntime};
 use super::scalar::{FilePath, LogLevel, Scalar};
+use super::schema::known_words;
 use super::settings::*;
-use super::tree::{Kind, NodeIndex, Tree};
+use super::tree::{Broken, Kind, NodeIndex, Tree};
 use address::Taken;
 use std::path::{Path, PathBuf};
 
@@ -31,22 +32,29 @@ pub(crate) fn resolve(
     let mut mask = Mask::of(text);
     let (tree, root) = match Tree::read(text, &mut mask) {
         Ok(read) => read,
-        Err(broken) => {
-            let problem = Problem {
-                mark: broken.mark,
-                path: String::new(),
-                found: broken.message,
-                allowed: String::new(),
-                help: None,
-            };
-            return Err(ConfigErrors::render(origin, text, &mask, vec![problem]));
-        }
+        Err(broken) => return Err(not_a_tree(text, origin, mask, broken)),
     };
     let base = Path::new(origin).parent().unwrap_or(Path::new("")).to_path_buf();
     let resolver = Resolver { context: Context::new(&tree, &mask), env, base };
     let settings = resolver.file(root);
-    let problems = resolver.context.into_problems();
-    if problems.is_empty() { Ok(settings) } else { Err(ConfigErrors::render(origin, text, &mask, problems)) }
+    let (problems, hidden) = resolver.context.into_problems();
+    if problems.is_empty() {
+        return Ok(settings);
+    }
+    for span in hidden {
+        mask.hide(span);
+    }
+    Err(ConfigErrors::render(origin, text, &mask, problems))
+}
+
+fn not_a_tree(text: &str, origin: &str, mut mask: Mask, broken: Broken) -> ConfigErrors {
+    let Broken { mark, message, is_yaml } = broken;
+    if !is_yaml {
+        let known = known_words();
+        mask.hide_unknown_words(text, mark.line_of(text), &|word| known.contains(word));
+    }
+    let problem = Problem { mark, path: String::new(), found: message, allowed: String::new(), help: None };
+    ConfigErrors::render(origin, text, &mask, vec![problem])
 }
 
 struct Resolver<'a> {

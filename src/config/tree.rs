@@ -5,7 +5,7 @@
 use super::mask::{HIDDEN, Mask, is_secret_key};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
-use serde_yaml::{Location, Spanned};
+use serde_yaml::{ExternalMessageSource, Location, Spanned};
 use std::fmt;
 use std::ops::Range;
 
@@ -23,6 +23,16 @@ pub(crate) struct Mark {
     pub(crate) column: usize,
     /// In bytes of the text.
     pub(crate) span: Range<usize>,
+}
+
+impl Mark {
+    /// The bytes of the line that it begins on.
+    pub(crate) fn line_of(&self, text: &str) -> Range<usize> {
+        let start = self.span.start.min(text.len());
+        let begin = text.get(..start).unwrap_or_default().rfind('\n').map_or(0, |at| at + 1);
+        let end = text.get(start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| start + at);
+        begin..end
+    }
 }
 
 /// A node's index in its tree.
@@ -64,6 +74,8 @@ pub(crate) struct Tree {
 pub(crate) struct Broken {
     pub(crate) mark: Mark,
     pub(crate) message: String,
+    /// Whether it is YAML at least, so that what looks like a key's value is one.
+    pub(crate) is_yaml: bool,
 }
 
 impl Tree {
@@ -160,6 +172,10 @@ impl Planter<'_> {
             }
             Value::List(_) | Value::Map(_) => Kind::Null,
         };
+        if !matches!(value.value, Value::List(_) | Value::Map(_)) && self.mask.hides(&mark.span) {
+            // A text that begins as a secret is one to its end, on whatever line that is.
+            self.mask.hide(mark.span.clone());
+        }
         let index = self.tree.add(Node { mark, kind, parent, step });
         let kind = match value.value {
             Value::List(items) => {
@@ -189,7 +205,11 @@ impl Planter<'_> {
             let key_mark = mark_of(self.text, &key.referenced);
             let key = self.plant(key, Some(parent), String::new())?;
             let Some(name) = self.tree.text(key).map(str::to_owned) else {
-                return Err(Broken { mark: key_mark, message: "a key must be plain text".to_owned() });
+                return Err(Broken {
+                    mark: key_mark,
+                    message: "a key must be plain text".to_owned(),
+                    is_yaml: true,
+                });
             };
             // A key can be the debris of a secret: `password:`, and on the next line `hunter2: x`.
             let step = if self.mask.hides(&key_mark.span) { HIDDEN.to_owned() } else { name.clone() };
@@ -198,7 +218,7 @@ impl Planter<'_> {
             }
             if let Some(first) = seen.insert(name.clone(), key_mark.line) {
                 let message = format!("this key is already written on line {first}");
-                return Err(Broken { mark: key_mark, message });
+                return Err(Broken { mark: key_mark, message, is_yaml: true });
             }
             if is_secret_key(&name) && !matches!(value.value, Value::List(_) | Value::Map(_)) {
                 self.mask.hide(mark_of(self.text, &value.defined).span);
@@ -226,8 +246,11 @@ fn mark_of(text: &str, location: &Location) -> Mark {
 fn broken(text: &str, error: &serde_yaml::Error) -> Broken {
     use serde_yaml::Error as E;
     let error = error.without_snippet();
-    let mark = error.location().map_or_else(|| end_of(text), |location| mark_of(text, &location));
+    let mark = error.location().map_or_else(|| end_of(text), |location| mark_at(text, &location));
     let message = match error {
+        E::ExternalMessage { source, .. } => {
+            return Broken { mark, message: not_yaml(source), is_yaml: false };
+        }
         E::Eof { .. } => "the file ends here, in the middle of a value",
         E::MultipleDocuments { .. } => "a second document begins here; one file is one document",
         E::Budget { .. } => "too deeply nested, or too many values",
@@ -236,9 +259,37 @@ fn broken(text: &str, error: &serde_yaml::Error) -> Broken {
         | E::AliasExpansionLimitExceeded { .. }
         | E::AliasReplayStackDepthExceeded { .. } => "aliases expand to too many values",
         E::MergeValueNotMapOrSeqOfMaps { .. } => "only a map can be merged with `<<`",
-        _ => "this is not valid YAML: check indentation, quotes, `key: value` and closing brackets",
+        _ => NOT_YAML,
     };
-    Broken { mark, message: message.to_owned() }
+    Broken { mark, message: message.to_owned(), is_yaml: false }
+}
+
+const NOT_YAML: &str = "this is not valid YAML: check indentation, quotes, `key: value` and closing brackets";
+
+/// The parser's sentences are fixed texts, but for those that quote the input.
+fn not_yaml(source: &ExternalMessageSource) -> String {
+    use serde_yaml::granit_parser::ErrorKind as K;
+    match source {
+        ExternalMessageSource::Parser(error) => match error.kind() {
+            K::UnexpectedCharacter { .. } | K::Custom { .. } | K::InputDecoding { .. } => NOT_YAML.to_owned(),
+            kind => format!("this is not valid YAML: {kind}"),
+        },
+        _ => NOT_YAML.to_owned(),
+    }
+}
+
+/// The place of a fault, of which only line and column are known.
+fn mark_at(text: &str, location: &Location) -> Mark {
+    let mark = mark_of(text, location);
+    let mut start = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        if number + 1 == mark.line {
+            let column = line.char_indices().nth(mark.column - 1).map_or(line.trim_end().len(), |(at, _)| at);
+            return Mark { span: start + column..start + column, ..mark };
+        }
+        start += line.len();
+    }
+    end_of(text)
 }
 
 fn end_of(text: &str) -> Mark {

@@ -169,7 +169,8 @@ mod tests {
 
         #[test]
         fn no_text_panics(text: String) {
-            let _ = (parse_duration(&text), parse_size(&text), parse_percent(&text), parse_network(&text));
+            let read = (parse_duration(&text), parse_size(&text), parse_percent(&text), parse_network(&text));
+            drop(read);
         }
     }
 }

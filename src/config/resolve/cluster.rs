@@ -9,7 +9,7 @@ use crate::config::raw::{RawCluster, RawMonitor};
 use crate::config::scalar::Name;
 use crate::config::settings::*;
 use crate::config::tree::NodeIndex;
-use crate::config::units::Secret;
+use crate::config::units::{Secret, show_duration};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ impl Resolver<'_> {
         let monitor = self.monitor(at, raw.monitor.as_ref(), engine);
         let pool = self.pool(raw.pool.as_ref(), Pool::default(), Scope::Cluster);
         let routing = self.routing(raw.routing.as_ref(), &Routing::default(), &monitor);
+        self.check_lag(raw, &routing, &monitor);
         let base = Base { engine, pool, routing: &routing, monitor: &monitor };
         let users = self.users(raw.users.as_ref(), &base);
         self.check_min_idle(raw.pool.as_ref(), Some(pool), &users);
@@ -86,6 +87,17 @@ impl Resolver<'_> {
         monitor
     }
 
+    /// A `max_lag` that is written is checked where it stands; here the monitor is too slow for the default.
+    fn check_lag(&self, raw: &RawCluster, routing: &Routing, monitor: &Monitor) {
+        let written = raw.routing.as_ref().is_some_and(|routing| routing.value.max_lag.is_some());
+        let interval = raw.monitor.as_ref().and_then(|monitor| monitor.value.interval.as_ref());
+        if let Some(leaf) = interval.filter(|_| !written && monitor.interval > routing.max_lag) {
+            let limit = show_duration(routing.max_lag);
+            let found = format!("{} is longer than `routing.max_lag` ({limit})", self.context.found(leaf.0));
+            self.context.note(leaf.0, found, &format!("expected at most {limit}"), None);
+        }
+    }
+
     fn positive(&self, leaf: Option<&Leaf<Duration>>, default: Duration) -> Duration {
         let duration = self.or(leaf, default);
         if let Some(leaf) = leaf.filter(|_| duration.is_zero()) {
@@ -110,12 +122,9 @@ impl Resolver<'_> {
                 Some(help.to_owned()),
             );
         }
-        let in_clear = tls.certificate.is_none() && !has_unix(listen);
-        let without_tls = section.value.tls.as_ref().is_none_or(|tls| tls.value.certificate.is_none())
-            || tls.mode == ClientTlsMode::Disable;
-        if let Some(place) =
-            place.filter(|_| users.passthrough == Passthrough::Password && in_clear && without_tls)
-        {
+        let certificate = section.value.tls.as_ref().is_some_and(|tls| tls.value.certificate.is_some());
+        let safe = has_unix(listen) || (certificate && tls.mode != ClientTlsMode::Disable);
+        if let Some(place) = place.filter(|_| users.passthrough == Passthrough::Password && !safe) {
             let help = "set `tls.certificate` and `tls.key`, or listen at a `unix:` path";
             self.context.note(
                 place,

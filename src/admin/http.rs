@@ -4,6 +4,9 @@ mod answer;
 mod api;
 mod guard;
 mod probes;
+mod serve;
+
+pub use serve::serve;
 
 use super::status::Inspect;
 use super::token::Token;
@@ -12,22 +15,25 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use std::future::Future;
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use std::time::Duration;
+
+/// So long a connection may take for a request's head, and be idle between two requests.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the door opens to, and to whom.
 pub struct Door {
     inspect: Arc<dyn Inspect>,
     token: Token,
     hosts: Vec<String>,
+    patience: Duration,
 }
 
 impl Door {
     /// `hosts` are names under which the door may be asked for beside IP addresses, `localhost` and names without a dot.
     #[must_use]
     pub fn new(inspect: Arc<dyn Inspect>, token: Token, hosts: Vec<String>) -> Arc<Self> {
-        Arc::new(Self { inspect, token, hosts })
+        Arc::new(Self { inspect, token, hosts, patience: PATIENCE })
     }
 }
 
@@ -49,18 +55,6 @@ pub fn router(door: Arc<Door>) -> Router {
         .method_not_allowed_fallback(answer::no_such_method)
         .layer(from_fn_with_state(Arc::clone(&door), guard::check))
         .with_state(door)
-}
-
-/// Answers until `until` is over, then ends what it has begun.
-///
-/// # Errors
-/// When the listener breaks.
-pub async fn serve(
-    listener: TcpListener,
-    door: Arc<Door>,
-    until: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(door)).with_graceful_shutdown(until).await
 }
 
 async fn metrics(axum::extract::State(door): axum::extract::State<Arc<Door>>) -> Response {

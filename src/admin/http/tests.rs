@@ -5,7 +5,7 @@ use super::*;
 use crate::config::units::Secret;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 const TOKEN: &str = "Authorization: Bearer s3cret\r\n";
 
@@ -34,13 +34,15 @@ impl Reply {
 
 impl Server {
     async fn start() -> Self {
+        Self::patient(PATIENCE).await
+    }
+
+    async fn patient(patience: Duration) -> Self {
         let fake = Arc::new(Fake::new());
         let inspect: Arc<dyn Inspect> = fake.clone();
-        let door = Door::new(
-            inspect,
-            Token::given(Secret::new("s3cret".to_owned())),
-            vec!["proxy.example.org".to_owned()],
-        );
+        let (token, hosts) =
+            (Token::given(Secret::new("s3cret".to_owned())), vec!["proxy.example.org".to_owned()]);
+        let door = Arc::new(Door { inspect, token, hosts, patience });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         crate::task::spawn("admin", serve(listener, door, std::future::pending()));
@@ -265,4 +267,38 @@ async fn a_strangers_page_gets_nothing() {
     assert_eq!(server.raw("GET /healthz HTTP/1.0\r\n\r\n").await.status, 200, "HTTP/1.0 checks have no Host");
     let absolute = with("GET http://evil.example/api/v1/status HTTP/1.1", "localhost", "");
     assert_eq!(server.raw(&absolute).await.status, 403);
+}
+
+#[tokio::test]
+async fn who_asks_nothing_is_sent_away() {
+    let server = Server::patient(Duration::from_millis(400)).await;
+    for began in ["", "GET /healthz HTTP/1.1\r\nHost: localhost"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(began.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+    }
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200"),
+        "one that stays idle after its answer is closed too: {answer}"
+    );
+}
+
+#[tokio::test]
+async fn at_the_end_idle_connections_are_closed() {
+    let door = Door::new(Arc::new(Fake::new()), Token::given(Secret::new("s3cret".to_owned())), Vec::new());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let serving = crate::task::spawn("admin", serve(listener, door, async { drop(ended.await) }));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+    drop(end);
+    serving.await.unwrap();
+    assert_eq!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
 }

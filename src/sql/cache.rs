@@ -1,6 +1,7 @@
 //! Verdicts by shape: a text is judged once, its like are recognised.
 
 use super::context::Context;
+use super::front;
 use super::judge::{READ_MAX, judge_uncached};
 use super::shape::Secret;
 use super::verdict::{Effect, Reason, Verdict};
@@ -80,9 +81,16 @@ impl Verdicts {
             self.misses.fetch_add(1, Ordering::Relaxed);
             return Arc::new(judge_uncached(text, context));
         }
-        let shape = self.shape(text, context);
+        let start = self.secret.start(context);
+        let raw = start.raw(text, self.learnt.load(Ordering::Acquire));
+        if let Some(verdict) = front::get(raw) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return verdict;
+        }
+        let shape = start.shape(text, context.lexing);
         if let Some(verdict) = self.shapes.get(&shape) {
             self.hits.fetch_add(1, Ordering::Relaxed);
+            front::put(raw, &verdict);
             return verdict;
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
@@ -102,9 +110,10 @@ impl Verdicts {
         {
             return;
         }
-        self.learnt.fetch_add(1, Ordering::Relaxed);
         let learnt = Verdict { class: Class::Write, reason: Reason::Learnt, ..Verdict::clone(&before) };
         self.shapes.insert(self.shape(text, context), Arc::new(learnt));
+        // Only now: what the workers remember is outdated when they see the new count, and then the shape is there.
+        self.learnt.fetch_add(1, Ordering::Release);
     }
 
     /// The counters.

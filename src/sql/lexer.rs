@@ -85,6 +85,21 @@ fn is(byte: u8, classes: u8) -> bool {
     CLASSES[usize::from(byte)] & classes != 0
 }
 
+/// Where the first `quote`, or backslash when asked, stands. Most strings and names are short: a plain loop over their first bytes
+/// is cheaper than the set-up of a vectorised search.
+#[inline]
+fn find_quote(rest: &[u8], quote: u8, backslash: bool) -> Option<usize> {
+    const NEAR: usize = 16;
+    let ends = |byte: &u8| *byte == quote || (backslash && *byte == b'\\');
+    let near = rest.get(..NEAR).unwrap_or(rest);
+    if let Some(step) = near.iter().position(ends) {
+        return Some(step);
+    }
+    let far = rest.get(NEAR..)?;
+    let found = if backslash { memchr::memchr2(quote, b'\\', far) } else { memchr::memchr(quote, far) };
+    found.map(|step| step + NEAR)
+}
+
 /// The tokens of a text.
 #[derive(Debug, Clone)]
 pub(super) struct Lexer<'a> {
@@ -115,6 +130,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    #[inline]
     fn token(&self, kind: Kind, start: usize) -> Token {
         Token { kind, start, end: self.at.min(self.text.len()) }
     }
@@ -161,8 +177,7 @@ impl<'a> Lexer<'a> {
     fn skip_quoted(&mut self, quote: u8, backslash: bool) -> bool {
         loop {
             let Some(rest) = self.text.get(self.at..) else { return false };
-            let found =
-                if backslash { memchr::memchr2(quote, b'\\', rest) } else { memchr::memchr(quote, rest) };
+            let found = find_quote(rest, quote, backslash);
             let Some(step) = found else { return false };
             self.at += step + 1;
             // An escaped byte, or the second of two quotes, is content.
@@ -235,6 +250,7 @@ impl<'a> Lexer<'a> {
         self.token(Kind::Number, start)
     }
 
+    #[inline]
     fn word(&mut self, start: usize) -> Token {
         self.at += 1;
         self.skip_while(PART);
@@ -288,7 +304,12 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    #[inline]
     fn operator(&mut self, start: usize) -> Token {
+        // Nearly all operators of everyday are one byte.
+        if !is(self.peek(1), OPERATOR) {
+            return self.single(Kind::Operator);
+        }
         while is(self.peek(0), OPERATOR) {
             // A comment ends an operator.
             if matches!((self.peek(0), self.peek(1)), (b'-', b'-') | (b'/', b'*')) {
@@ -309,6 +330,7 @@ impl<'a> Lexer<'a> {
         self.token(Kind::Operator, start)
     }
 
+    #[inline]
     fn single(&mut self, kind: Kind) -> Token {
         self.at += 1;
         self.token(kind, self.at - 1)
@@ -367,48 +389,66 @@ impl<'a> Lexer<'a> {
         })
     }
 
-    /// Skips blanks and comments. `Some` when that ends the reading or the comment is code.
-    #[inline]
-    fn skip_blank(&mut self) -> Option<Token> {
-        loop {
-            self.skip_while(BLANK);
-            let start = self.at;
-            match (self.peek(0), self.peek(1)) {
-                (b'-', b'-') if !self.mysql || self.peek(2) <= b' ' => self.skip_line(),
-                (b'#', _) if self.mysql => self.skip_line(),
-                (b'/', b'*') => {
-                    let code = self.mysql
-                        && (self.peek(2) == b'!'
-                            || (matches!(self.peek(2), b'M' | b'm') && self.peek(3) == b'!'));
-                    if !self.skip_comment() {
-                        return Some(self.broken(start));
-                    }
-                    if code {
-                        return Some(self.token(Kind::Executable, start));
-                    }
+    /// Skips the comment that may begin here: `None` when none does, `Some(Some(_))` when it does not end or is code.
+    #[expect(
+        clippy::option_option,
+        reason = "three outcomes: no comment, a comment, a token in a comment's dress"
+    )]
+    fn comment(&mut self, byte: u8) -> Option<Option<Token>> {
+        let start = self.at;
+        match (byte, self.peek(1)) {
+            (b'-', b'-') if !self.mysql || self.peek(2) <= b' ' => self.skip_line(),
+            (b'#', _) if self.mysql => self.skip_line(),
+            (b'/', b'*') => {
+                let code = self.mysql
+                    && (self.peek(2) == b'!'
+                        || (matches!(self.peek(2), b'M' | b'm') && self.peek(3) == b'!'));
+                if !self.skip_comment() {
+                    return Some(Some(self.broken(start)));
                 }
-                _ => return None,
+                if code {
+                    return Some(Some(self.token(Kind::Executable, start)));
+                }
             }
+            _ => return None,
         }
+        Some(None)
     }
 
     /// The next token; `None` at the end.
     #[inline]
     pub(super) fn next_token(&mut self) -> Option<Token> {
-        if let Some(token) = self.skip_blank() {
-            return Some(token);
+        loop {
+            let byte = *self.text.get(self.at)?;
+            if is(byte, START) {
+                return Some(self.word(self.at));
+            }
+            if is(byte, BLANK) {
+                self.at += 1;
+                continue;
+            }
+            if matches!(byte, b'-' | b'/' | b'#')
+                && let Some(comment) = self.comment(byte)
+            {
+                match comment {
+                    Some(token) => return Some(token),
+                    None => continue,
+                }
+            }
+            return Some(self.mark(byte));
         }
+    }
+
+    /// A token that begins with `byte`, no name and no comment.
+    #[inline]
+    fn mark(&mut self, byte: u8) -> Token {
         let start = self.at;
-        let byte = *self.text.get(start)?;
-        if is(byte, START) {
-            return Some(self.word(start));
-        }
         if self.mysql
             && let Some(token) = self.mysql_token(byte, start)
         {
-            return Some(token);
+            return token;
         }
-        Some(match byte {
+        match byte {
             b'0'..=b'9' => self.number(start),
             b'.' if is(self.peek(1), DIGIT) => self.number(start),
             b'\'' => {
@@ -432,7 +472,7 @@ impl<'a> Lexer<'a> {
             0 => self.broken(start),
             byte if is(byte, OPERATOR) => self.operator(start),
             _ => self.single(Kind::Other),
-        })
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! WHAT a statement does: from its text to a verdict. Pure: no cluster, no socket, no clock in sight.
 //!
-//! `lexer` cuts, `shape` recognises, `cache` remembers; on a miss `judge` asks the dialect (`postgres`, `mysql`) and, for a
+//! `lexer` cuts, `shape` recognises, `cache` remembers (`front` of it what came byte for byte); on a miss `judge` asks the dialect (`postgres`, `mysql`) and, for a
 //! second opinion, the parser (`deep`). What is not surely a read is a write.
 
 mod cache;
 mod context;
 mod deep;
+mod front;
 mod functions;
 mod hints;
 mod judge;

@@ -39,7 +39,7 @@ impl Secret {
             | u64::from(context.names.is_some()) << 4
             | dialect << 5
             | u64::from(context.server_major) << 8;
-        let mut hasher = Hasher { state: self.seed, factor: self.factor };
+        let mut hasher = Hasher { state: self.seed, factor: self.factor, pending: 0 };
         hasher.mix(flags);
         hasher.mix(context.generation);
         hasher.mix(context.path);
@@ -52,33 +52,62 @@ impl Secret {
 pub(super) struct Hasher {
     state: u64,
     factor: u64,
+    /// The kinds of the last tokens that have no text of their own.
+    pending: u64,
 }
 
 impl Hasher {
     #[inline]
     fn mix(&mut self, value: u64) {
-        let product = u128::from(self.state ^ value).wrapping_mul(u128::from(self.factor));
+        // What is pending is shifted by one: the factor stays odd and the multiplication loses nothing.
+        let factor = self.factor ^ self.pending << 1;
+        self.pending = 0;
+        let product = u128::from(self.state ^ value).wrapping_mul(u128::from(factor));
         // Both halves of the product; truncation is the point.
         self.state = (product as u64) ^ ((product >> 64) as u64).rotate_left(23);
     }
 
-    /// Seven bytes at a time, the eighth says whether more follows or which kind ends here: no two sequences of tokens
-    /// give the same words.
+    /// A token that counts by its kind alone waits for the next one that has a text: up to twelve, five bits each.
     #[inline]
-    fn token(&mut self, kind: Kind, bytes: &[u8], fold: bool) {
-        let mut word = 0_u64;
-        let mut filled = 0;
-        for &byte in bytes {
-            if filled == 7 {
-                self.mix(word);
-                word = 0;
-                filled = 0;
-            }
-            let byte = if fold { byte.to_ascii_lowercase() } else { byte };
-            word = word << 8 | u64::from(byte);
-            filled += 1;
+    fn plain(&mut self, kind: Kind) {
+        if self.pending >> 55 != 0 {
+            self.mix(0xfe << 56);
         }
-        self.mix(word | (kind as u64) << 56);
+        self.pending = self.pending << 5 | kind as u64;
+    }
+
+    /// Seven bytes at a time; the eighth says that more follows or which kind ends here: no two sequences of tokens give the same
+    /// words.
+    #[inline]
+    fn token(&mut self, kind: Kind, text: &[u8], start: usize, end: usize) {
+        let fold = kind == Kind::Word;
+        let mut at = start;
+        while end.saturating_sub(at) > 7 {
+            self.mix(load(text, at, 7, fold) | 0xff << 56);
+            at += 7;
+        }
+        self.mix(load(text, at, end.saturating_sub(at), fold) | (kind as u64) << 56);
+    }
+
+    /// The hash of the whole text as it stands; `epoch` counts what outdates all of them.
+    pub(super) fn raw(mut self, text: &[u8], epoch: u64) -> u64 {
+        self.mix(epoch ^ (text.len() as u64).rotate_left(32));
+        let (pairs, rest) = text.as_chunks::<16>();
+        for pair in pairs {
+            let whole = u128::from_le_bytes(*pair);
+            // Both halves of the pair; truncation is the point.
+            let product = u128::from(self.state ^ whole as u64)
+                .wrapping_mul(u128::from(self.factor ^ (whole >> 64) as u64));
+            self.state = (product as u64) ^ ((product >> 64) as u64).rotate_left(23);
+        }
+        let mut tail = [0; 16];
+        for (slot, byte) in tail.iter_mut().zip(rest) {
+            *slot = *byte;
+        }
+        let whole = u128::from_le_bytes(tail);
+        self.mix(whole as u64);
+        self.mix((whole >> 64) as u64);
+        self.state
     }
 
     /// The hash of the text's tokens.
@@ -87,28 +116,63 @@ impl Hasher {
         // What a setting tells depends on which one is asked for.
         let mut exact = false;
         while let Some(token) = lexer.next_token() {
-            let bytes = text.get(token.start..token.end).unwrap_or_default();
-            match token.kind {
-                Kind::Word => {
-                    exact |= bytes.len() == SETTING.len() && bytes.eq_ignore_ascii_case(SETTING);
-                    self.token(Kind::Word, bytes, true);
-                }
-                Kind::Literal if exact => self.token(Kind::Literal, bytes, false),
-                Kind::Literal | Kind::Number | Kind::Parameter | Kind::Broken | Kind::Executable => {
-                    self.mix((token.kind as u64) << 56);
-                }
-                Kind::Open | Kind::Close | Kind::Comma | Kind::Semicolon | Kind::Dot | Kind::Cast => {
-                    self.mix((token.kind as u64) << 56);
-                }
-                Kind::Quoted => {
-                    exact |= bytes.len() == SETTING.len() + 2;
-                    self.token(Kind::Quoted, bytes, false);
-                }
-                kind => self.token(kind, bytes, false),
+            // One two-way branch instead of a jump table: what comes next is hard to guess for the processor.
+            let textual = 1_u32 << token.kind as u32 & TEXTUAL != 0;
+            if !(textual || exact && token.kind == Kind::Literal) {
+                self.plain(token.kind);
+                continue;
             }
+            let length = token.end - token.start;
+            if length == SETTING.len() || length == SETTING.len() + 2 {
+                exact |= token.kind == Kind::Quoted || is_setting(text, token.start);
+            }
+            self.token(token.kind, text, token.start, token.end);
         }
+        self.mix(0xfd << 56);
         self.state
     }
+}
+
+/// The kinds whose text counts.
+const TEXTUAL: u32 = 1 << Kind::Word as u32
+    | 1 << Kind::Quoted as u32
+    | 1 << Kind::Escaped as u32
+    | 1 << Kind::Variable as u32
+    | 1 << Kind::Operator as u32
+    | 1 << Kind::Other as u32;
+
+/// The `length` (at most 7) bytes at `at`, ASCII letters in lower case when `fold`.
+#[inline]
+fn load(text: &[u8], at: usize, length: usize, fold: bool) -> u64 {
+    let rest = text.get(at..).unwrap_or_default();
+    let word = if let Some(bytes) = rest.first_chunk::<8>() {
+        let word = u64::from_le_bytes(*bytes);
+        word & ((1 << (length * 8)) - 1)
+    } else {
+        // Near the text's end.
+        let mut bytes = [0; 8];
+        for (slot, byte) in bytes.iter_mut().zip(rest.iter().take(length)) {
+            *slot = *byte;
+        }
+        u64::from_le_bytes(bytes)
+    };
+    if fold { lower(word) } else { word }
+}
+
+/// Eight bytes at once: sets the bit that tells `a` from `A` where an ASCII capital stands.
+#[inline]
+const fn lower(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let low = word & (ONES * 0x7f);
+    let from_a = low + ONES * (0x80 - b'A' as u64);
+    let beyond_z = low + ONES * (0x7f - b'Z' as u64);
+    let capitals = (from_a ^ beyond_z) & !word & (ONES * 0x80);
+    word | capitals >> 2
+}
+
+#[cold]
+fn is_setting(text: &[u8], at: usize) -> bool {
+    text.get(at..at + SETTING.len()).is_some_and(|word| word.eq_ignore_ascii_case(SETTING))
 }
 
 const SETTING: &[u8] = b"current_setting";

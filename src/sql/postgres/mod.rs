@@ -1,6 +1,7 @@
 //! PostgreSQL's statements.
 
 mod call;
+mod modify;
 mod query;
 mod setting;
 mod statement;

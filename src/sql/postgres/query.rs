@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 /// Where in a FROM list (or its like) a bracket level is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+pub(super) enum From {
     /// Not in one.
     Outside,
     /// A relation comes next.
@@ -24,12 +24,12 @@ enum From {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Level {
-    from: From,
+pub(super) struct Level {
+    pub(super) from: From,
     /// A query stands directly in these brackets; else a FROM in them is part of a call (`extract(day from d)`).
-    query: bool,
+    pub(super) query: bool,
     /// In a WITH list.
-    with: bool,
+    pub(super) with: bool,
     recursive: bool,
     /// The token directly behind a relation: only there an alias can stand, and only an alias is followed by columns.
     alias: usize,
@@ -111,12 +111,12 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
         }
     }
 
-    fn unreadable(&mut self) {
+    pub(super) fn unreadable(&mut self) {
         self.out.write(Reason::Unparsed);
         self.out.pin(PinReason::Unknown, Certainty::Possible);
     }
 
-    fn level(&mut self) -> &mut Level {
+    pub(super) fn level(&mut self) -> &mut Level {
         if self.levels.is_empty() {
             self.levels.push(Level::new(From::Outside));
         }
@@ -124,11 +124,11 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
         &mut self.levels[last]
     }
 
-    fn previous(&self, at: usize) -> Option<&'t Tok<'a>> {
+    pub(super) fn previous(&self, at: usize) -> Option<&'t Tok<'a>> {
         at.checked_sub(1).and_then(|at| self.toks.get(at))
     }
 
-    fn following(&self, at: usize) -> Option<&'t Tok<'a>> {
+    pub(super) fn following(&self, at: usize) -> Option<&'t Tok<'a>> {
         self.toks.get(at + 1)
     }
 
@@ -224,7 +224,7 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
     }
 
     /// Behind a relation that ends before `at`.
-    fn after(&mut self, at: usize) {
+    pub(super) fn after(&mut self, at: usize) {
         let level = self.level();
         (level.from, level.alias) = (From::After, at);
     }
@@ -250,7 +250,7 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
         }
     }
 
-    fn relation(&mut self, at: usize, schema: &str, name: &str, written: bool) {
+    pub(super) fn relation(&mut self, at: usize, schema: &str, name: &str, written: bool) {
         let system = schema == "pg_catalog" || schema.is_empty() && functions::system_relation(name);
         if system && functions::local_view(name) {
             self.out.local(name);
@@ -410,33 +410,6 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
         }
     }
 
-    /// `FOR UPDATE` and its kin.
-    fn locking(&mut self, at: usize) -> usize {
-        if self.following(at).is_some_and(|tok| tok.is_any(&["update", "no", "share", "key"])) {
-            self.out.write(Reason::Locking);
-            self.level().from = From::Outside;
-            let mut next = at + 1;
-            while self.toks.get(next).is_some_and(|tok| tok.is_any(&["update", "no", "share", "key"])) {
-                next += 1;
-            }
-            return next;
-        }
-        at + 1
-    }
-
-    /// An INTO that no INSERT or MERGE took: a table is made.
-    fn into(&mut self, at: usize) {
-        self.out.write(Reason::Into);
-        self.out.ddl = true;
-        let temporary = self.following(at).is_some_and(|tok| {
-            tok.is_any(&["temp", "temporary", "local", "global"])
-                || tok.name().is_some_and(|name| name == "pg_temp")
-        });
-        if temporary {
-            self.out.pin(PinReason::TempObject, Certainty::Known);
-        }
-    }
-
     /// `OPERATOR(schema.name)`.
     fn qualified_operator(&mut self, at: usize) -> usize {
         let Some(close) = closing(self.toks, at + 1) else { return at + 1 };
@@ -457,50 +430,6 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
         }
         self.out.user_code(Reason::Function("tablesample".into()));
         at + 1
-    }
-
-    /// `INSERT INTO t`, `UPDATE t`, `DELETE FROM t`, `MERGE INTO t`, at the head or in a WITH.
-    fn modifying(&mut self, at: usize) -> Option<usize> {
-        let tok = self.toks.get(at)?;
-        let next = self.following(at);
-        let begins = self.previous(at).is_none_or(|tok| matches!(tok.kind, Kind::Open | Kind::Close))
-            || self.level().with;
-        let target = match tok.word {
-            "insert" | "merge" if next.is_some_and(|tok| tok.is("into")) => at + 2,
-            "delete" if next.is_some_and(|tok| tok.is("from")) => at + 2,
-            "update" if begins && next.is_some_and(|tok| !tok.is("set")) => at + 1,
-            "insert" | "update" | "delete" if next.is_some_and(|tok| tok.kind != Kind::Open) || !begins => {
-                // The action of ON CONFLICT or MERGE, or a column of that name.
-                return Some(at + 1);
-            }
-            _ => {
-                self.unreadable();
-                return Some(at + 1);
-            }
-        };
-        let nested = at > 0;
-        self.out.write(if nested { Reason::ModifyingCte } else { Reason::Command });
-        self.level().with = false;
-        self.level().query = true;
-        Some(self.target(target))
-    }
-
-    fn target(&mut self, mut at: usize) -> usize {
-        if self.toks.get(at).is_some_and(|tok| tok.is("only")) {
-            at += 1;
-        }
-        let bracket = self.toks.get(at).is_some_and(|tok| tok.kind == Kind::Open);
-        match chain(self.toks, at + usize::from(bracket)) {
-            Some(chain) => {
-                self.relation(at, chain.schema(), chain.name(), true);
-                self.after(chain.next + usize::from(bracket));
-                chain.next + usize::from(bracket)
-            }
-            None => {
-                self.out.pin(PinReason::Relation, Certainty::Possible);
-                at
-            }
-        }
     }
 }
 

@@ -118,7 +118,7 @@ impl World {
             Op::Fail { nth: n } => drop(nth(&mut self.permits, n)),
             Op::Pin { nth: n } => {
                 if let Some(mut lease) = nth(&mut self.leases, n) {
-                    let _ = lease.pin();
+                    let (Ok(()) | Err(_)) = lease.pin();
                     self.leases.push(lease);
                 }
             }

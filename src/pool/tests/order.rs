@@ -25,8 +25,8 @@ fn waiters_are_served_in_order_and_nobody_passes_them() {
     lease.give_back(at(20));
     assert!(pool.try_take(&READ, at(20)).is_none(), "a newcomer passes nobody");
     for index in 0..3 {
-        for later in index + 1..3 {
-            assert!(waiters[later].lease(&pool, &server, at(21)).is_none());
+        for later in &mut waiters[index + 1..] {
+            assert!(later.lease(&pool, &server, at(21)).is_none());
         }
         let lease = waiters[index].lease(&pool, &server, at(21)).expect("its turn");
         assert_eq!(waiters[index].slot.waiting_since(), None);

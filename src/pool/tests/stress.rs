@@ -30,7 +30,8 @@ async fn get(
         Taken::Open(permit) => {
             yield_now().await;
             // One connection in eight fails.
-            (clock::now().0 % 8 != 0).then(|| permit.fulfil(server.connect(want.state_key, clock::now())))
+            (!clock::now().0.is_multiple_of(8))
+                .then(|| permit.fulfil(server.connect(want.state_key, clock::now())))
         }
     }
 }
@@ -64,7 +65,7 @@ async fn client(number: u64, pools: Arc<[Arc<Pool<Fake>>]>, server: Server, most
                 lease.give_back(clock::now());
             }
             2 => {
-                let _ = lease.pin();
+                let (Ok(()) | Err(_)) = lease.pin();
                 yield_now().await;
                 lease.give_back(clock::now());
             }

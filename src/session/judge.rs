@@ -10,6 +10,7 @@ use crate::engine::{Class, TxState};
 use crate::sql::Context;
 use crate::telemetry::ClusterCount;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Judges the framed segment. Only what is not known yet of the database is waited for.
 pub(super) async fn plan<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) -> Plan {
@@ -45,7 +46,12 @@ fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) -> Plan {
         store: &core.shared.store,
         circumstances: Circumstances { generation, path: core.reading.path_key },
     };
-    Plan::make(exchange, &mut core.statements, &judge)
+    let plan = Plan::make(exchange, &mut core.statements, &judge);
+    if plan.early {
+        // Before it is sent: the monitor's next answer must not count such a write as durable.
+        core.shared.state.async_commit_seen.store(true, Ordering::Release);
+    }
+    plan
 }
 
 async fn load<E: Engine>(core: &Core<E>, plan: &Plan) {

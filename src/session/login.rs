@@ -5,7 +5,7 @@ use super::registry::Arrival;
 use super::run::Session;
 use super::shared::{Greeting, Lane, Shared};
 use super::statements::Statements;
-use super::{checkout, settle};
+use super::{checkout, early, settle};
 use crate::clock;
 use crate::config::settings::RouteSetting;
 use crate::engine::TxState;
@@ -16,6 +16,7 @@ use crate::error::ClientError;
 use crate::pool::Slot;
 use crate::sql::Lexing;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Makes a session of `guest`, or tells it why not.
 ///
@@ -89,6 +90,9 @@ async fn admit<E: Front>(
     let (ours, theirs): (Vec<_>, Vec<_>) =
         parameters.into_iter().partition(|(name, _)| name.to_ascii_lowercase().starts_with("primacy."));
     let startup = Arc::new(Tracked::new(theirs.iter().map(|(name, value)| (name, value))));
+    if early::is_on_from_the_start(&startup) {
+        shared.state.async_commit_seen.store(true, Ordering::Release);
+    }
     let lane = Lane::new(shared, &user, &database, credentials, (limits.user, limits.database), now);
     let mut core = Box::new(Core {
         shared: Arc::clone(shared),

@@ -3,6 +3,7 @@
 pub mod cancel;
 mod checkout;
 mod core;
+mod early;
 mod judge;
 mod local;
 mod login;

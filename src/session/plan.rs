@@ -47,6 +47,8 @@ pub(super) struct Plan {
     pub(super) unknown: SmallVec<[Arc<Verdict>; 1]>,
     /// Whether the names of the database's own functions are not known yet.
     pub(super) names_unknown: bool,
+    /// Whether something in it may let the server acknowledge writes before they are durable.
+    pub(super) early: bool,
 }
 
 impl Default for Plan {
@@ -69,6 +71,7 @@ impl Default for Plan {
             level: None,
             unknown: SmallVec::new(),
             names_unknown: false,
+            early: false,
         }
     }
 }
@@ -153,6 +156,7 @@ impl Plan {
     fn judge(&mut self, index: usize, text: &[u8], judge: &Judge<'_>) {
         self.hints(text);
         let verdict = judge.verdicts.judge(text, &judge.context);
+        self.early |= super::early::may_be_switched_on(text, &verdict);
         self.add(index, &verdict, judge.catalog.cleared(judge.path, &verdict.relations));
         self.names_unknown |= judge.context.names.is_none();
     }

@@ -182,6 +182,10 @@ impl<E: Front> Working<E> {
     }
 
     fn turned_away(&self, away: &TurnedAway, peer: Option<SocketAddr>) {
+        if away.fault == Fault::Peer {
+            // psql looks first and asks for the password then.
+            return tracing::debug!(cluster = %self.shared.name, ?peer, why = %away.why, "no login");
+        }
         self.shared.stats.count(ClusterCount::LoginsFailed);
         self.shared.stats.error(away.fault);
         tracing::info!(cluster = %self.shared.name, ?peer, why = %away.why, "login refused");

@@ -11,7 +11,9 @@ use crate::net::stream::Stream;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll};
+use tokio::sync::Notify;
 
 /// One database protocol, seen from a session.
 pub trait Engine: Sized + Send + Sync + 'static {
@@ -327,8 +329,8 @@ pub struct Identity {
     pub credentials: Arc<Credentials>,
 }
 
-/// How to reach a running backend from outside, for cancel requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How to reach a running backend from outside, for cancel requests; shared with whoever sends one.
+#[derive(Debug)]
 pub struct CancelTarget {
     /// The server's process or connection id.
     pub pid: u32,
@@ -336,6 +338,10 @@ pub struct CancelTarget {
     pub key: Box<[u8]>,
     /// Whether the connection is encrypted: the cancel request is then, too.
     pub tls: bool,
+    /// Cancel requests on their way: while there is one, the backend must not serve anybody else.
+    pub coming: AtomicU32,
+    /// Notified when one has arrived.
+    pub arrived: Notify,
 }
 
 /// A connection to a server.
@@ -402,7 +408,7 @@ pub trait Backend: crate::pool::Pooled + Sync + Sized {
     fn tx(&self) -> TxState;
 
     /// For cancel requests.
-    fn cancel_target(&self) -> &CancelTarget;
+    fn cancel_target(&self) -> &Arc<CancelTarget>;
 
     /// Cancels what runs at `target` on `node`, and waits until the server has taken it.
     fn cancel(

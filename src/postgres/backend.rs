@@ -15,8 +15,10 @@ use crate::pool::Pooled;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 /// What one of our own answers may be long.
 const OWN_ANSWER_MAX: usize = 1024 * 1024;
@@ -25,7 +27,7 @@ const OWN_ANSWER_MAX: usize = 1024 * 1024;
 #[derive(Debug)]
 pub struct Backend {
     pub(super) stream: Stream,
-    pub(super) cancel: CancelTarget,
+    pub(super) cancel: Arc<CancelTarget>,
     /// The id by which its present client knows itself.
     pub(super) alias: u32,
     pub(super) tx: TxState,
@@ -238,7 +240,13 @@ impl seam::Backend for Backend {
         let tls = opened.stream.is_tls();
         let mut backend = Self {
             stream: opened.stream,
-            cancel: CancelTarget { pid: opened.pid, key: opened.key.into(), tls },
+            cancel: Arc::new(CancelTarget {
+                pid: opened.pid,
+                key: opened.key.into(),
+                tls,
+                coming: AtomicU32::new(0),
+                arrived: Notify::new(),
+            }),
             alias: 0,
             tx: TxState::Idle,
             statements: Statements { limit: connector.statements, ..Statements::default() },
@@ -334,7 +342,7 @@ impl seam::Backend for Backend {
         self.tx
     }
 
-    fn cancel_target(&self) -> &CancelTarget {
+    fn cancel_target(&self) -> &Arc<CancelTarget> {
         &self.cancel
     }
 

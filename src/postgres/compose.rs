@@ -3,18 +3,36 @@
 
 use super::backend::Backend;
 use super::reply::{CloseReply, MARKER, ParseReply, Reply};
-use super::request::Request;
+use super::request::{End, Message, Request};
 use crate::engine::seam::{Prepared, Resolution};
+use crate::error::ClientError;
 use crate::net::buffer::Buffer;
+use smallvec::SmallVec;
+use std::io::Write;
 use std::ops::Range;
 
-/// The name under which a shared statement stands on a backend.
-fn name_of(id: u64) -> String {
-    format!("__primacy_{id:x}")
+/// The name under which a shared statement stands on a backend, made without allocating.
+struct Name {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Name {
+    fn of(id: u64) -> Self {
+        let mut bytes = [0; 32];
+        let mut rest = bytes.as_mut_slice();
+        // 10 + 16 characters always fit.
+        let left = write!(rest, "__primacy_{id:x}").map_or(32, |()| rest.len());
+        Self { bytes, length: 32 - left }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
 }
 
 /// Writes the segment (its bytes, framed by `request`, with what the session decided about each part) for `backend` into `out`, and tells
-/// `reply` what answers to expect.
+/// `reply` what answers to expect. `base` is the number of its first part within the unit.
 pub(super) fn compose(
     segment: &[u8],
     request: &Request,
@@ -24,37 +42,34 @@ pub(super) fn compose(
     reply: &mut Reply,
     out: &mut Buffer,
 ) {
-    let mut composer =
-        Composer { segment, request, base, backend, reply, out, anonymous: None, coming: Vec::new() };
-    let mut plain = 0..0;
+    let mut composer = Composer {
+        segment,
+        request,
+        base,
+        backend,
+        reply,
+        out,
+        plain: 0..0,
+        anonymous: None,
+        coming: SmallVec::new(),
+    };
     for (index, message) in request.messages.iter().enumerate() {
         let resolution = resolutions.get(index).unwrap_or(&Resolution::AsIs);
-        let rewritten = match message.tag {
-            b'P' => composer.parse(index, resolution),
-            b'B' => composer.with_name(index, resolution),
-            b'D' if request.kind(message, segment) == b'S' => composer.with_name(index, resolution),
-            b'C' => composer.close(index, resolution),
-            b'd' | b'c' | b'f' => Some(Vec::new()),
+        match message.tag {
+            b'P' => composer.parse(index, message, resolution),
+            b'B' => composer.with_name(index, message, resolution),
+            b'D' if request.kind(message, segment) == b'S' => composer.with_name(index, message, resolution),
+            b'C' => composer.close(message, resolution),
+            // COPY data that comes when no COPY is under way (any more): a server ignores it, too.
+            b'd' | b'c' | b'f' => composer.skip(message),
             b'Q' => {
                 composer.backend.anonymous = None;
-                None
+                composer.verbatim(message);
             }
-            _ => None,
-        };
-        match rewritten {
-            None if plain.end == message.span.start => plain.end = message.span.end,
-            None => {
-                composer.flush(&plain);
-                plain = message.span.clone();
-            }
-            Some(bytes) => {
-                composer.flush(&plain);
-                plain = message.span.end..message.span.end;
-                composer.out.extend(&bytes);
-            }
+            _ => composer.verbatim(message),
         }
     }
-    composer.flush(&plain);
+    composer.flush();
 }
 
 struct Composer<'a> {
@@ -64,154 +79,152 @@ struct Composer<'a> {
     backend: &'a mut Backend,
     reply: &'a mut Reply,
     out: &'a mut Buffer,
+    // Messages that go as they are and have not been written yet.
+    plain: Range<usize>,
     // What the anonymous statement will be by then, and which shared ones are on their way.
     anonymous: Option<u64>,
-    coming: Vec<u64>,
+    coming: SmallVec<[u64; 8]>,
 }
 
 impl Composer<'_> {
-    fn flush(&mut self, plain: &Range<usize>) {
-        self.out.extend(self.segment.get(plain.clone()).unwrap_or_default());
+    fn flush(&mut self) {
+        self.out.extend(self.segment.get(self.plain.clone()).unwrap_or_default());
+        self.plain = self.plain.end..self.plain.end;
     }
 
-    fn get(&self, range: &Range<usize>) -> &[u8] {
-        self.segment.get(range.clone()).unwrap_or_default()
+    fn verbatim(&mut self, message: &Message) {
+        if self.plain.end != message.span.start {
+            self.flush();
+            self.plain.start = message.span.start;
+        }
+        self.plain.end = message.span.end;
     }
 
-    fn parse(&mut self, index: usize, resolution: &Resolution) -> Option<Vec<u8>> {
-        let message = self.request.messages.get(index)?;
+    fn skip(&mut self, message: &Message) {
+        self.flush();
+        self.plain = message.span.end..message.span.end;
+    }
+
+    fn get(&self, range: Range<usize>) -> &[u8] {
+        self.segment.get(range).unwrap_or_default()
+    }
+
+    fn parse(&mut self, index: usize, message: &Message, resolution: &Resolution) {
         let part = u16::try_from(self.base + index).unwrap_or(u16::MAX);
-        let mut bytes = Vec::new();
         match resolution {
             Resolution::Statement(statement) if !message.name.is_empty() => {
+                self.skip(message);
                 if self.has(statement.id) {
-                    close_message(&mut bytes, MARKER.as_bytes());
+                    close_message(self.out, MARKER.as_bytes());
                     self.reply.closes.push_back(CloseReply::BecomesParse(part));
                 } else {
-                    self.make_room(&mut bytes);
-                    parse_message(&mut bytes, name_of(statement.id).as_bytes(), &statement.body);
+                    self.make_room();
+                    parse_message(self.out, Name::of(statement.id).as_bytes(), &statement.body);
                     let statement = Some(statement.id);
                     self.reply.parses.push_back(ParseReply::Client { part, statement });
                     self.coming.extend(statement);
                 }
-                Some(bytes)
             }
             Resolution::Duplicate => {
-                describe_message(&mut bytes, MARKER.as_bytes());
-                let name = String::from_utf8_lossy(self.get(&message.name)).into_owned();
+                self.skip(message);
+                write_message(self.out, b'D', &[b"S", MARKER.as_bytes(), &[0]]);
+                let name = String::from_utf8_lossy(self.get(message.name.clone())).into_owned();
                 self.reply.duplicate = Some(duplicate_error(&name));
-                Some(bytes)
-            }
-            Resolution::Statement(statement) => {
-                self.anonymous = Some(statement.id);
-                self.reply.parses.push_back(ParseReply::Client { part, statement: None });
-                None
             }
             _ => {
-                self.anonymous = Some(0);
+                self.anonymous = Some(match resolution {
+                    Resolution::Statement(statement) => statement.id,
+                    _ => 0,
+                });
                 self.reply.parses.push_back(ParseReply::Client { part, statement: None });
-                None
+                self.verbatim(message);
             }
         }
     }
 
-    fn with_name(&mut self, index: usize, resolution: &Resolution) -> Option<Vec<u8>> {
-        let message = self.request.messages.get(index)?;
-        let Resolution::Statement(statement) = resolution else { return None };
-        let mut bytes = Vec::new();
+    fn with_name(&mut self, index: usize, message: &Message, resolution: &Resolution) {
+        let Resolution::Statement(statement) = resolution else { return self.verbatim(message) };
         if message.name.is_empty() {
-            self.bring_anonymous(statement, &mut bytes);
-            if bytes.is_empty() {
-                return None;
-            }
-            bytes.extend_from_slice(self.get(&message.span));
-            return Some(bytes);
+            self.bring_anonymous(message, statement);
+            return self.verbatim(message);
         }
-        self.bring(statement, &mut bytes);
-        let name = name_of(statement.id);
-        bytes.push(message.tag);
-        let start = bytes.len();
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(self.get(&(message.span.start + 5..message.name.start)));
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.extend_from_slice(self.get(&(message.name.end..message.span.end)));
+        self.skip(message);
+        self.bring(statement);
+        let name = Name::of(statement.id);
         // A message that streams is longer than what is here of it.
         let missing = match self.request.end {
-            Some(super::request::End::Streaming(left)) if index + 1 == self.request.messages.len() => left,
+            Some(End::Streaming(left)) if index + 1 == self.request.messages.len() => left,
             _ => 0,
         };
-        let length = u32::try_from(bytes.len() - start + missing).unwrap_or(u32::MAX);
-        if let Some(field) = bytes.get_mut(start..start + 4) {
-            field.copy_from_slice(&length.to_be_bytes());
-        }
-        Some(bytes)
+        let before = self.segment.get(message.span.start + 5..message.name.start).unwrap_or_default();
+        let after = self.segment.get(message.name.end..message.span.end).unwrap_or_default();
+        let length = 4 + before.len() + name.length + after.len() + missing;
+        self.out.extend(&[message.tag]);
+        self.out.extend(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        self.out.extend(before);
+        self.out.extend(name.as_bytes());
+        self.out.extend(after);
     }
 
     // The shared statement outlives a client's own: only the reply is asked for.
-    fn close(&mut self, index: usize, resolution: &Resolution) -> Option<Vec<u8>> {
+    fn close(&mut self, message: &Message, resolution: &Resolution) {
         self.reply.closes.push_back(CloseReply::Client);
-        let message = self.request.messages.get(index)?;
         if message.name.is_empty() || matches!(resolution, Resolution::AsIs) {
-            return None;
+            return self.verbatim(message);
         }
-        let mut bytes = Vec::new();
-        close_message(&mut bytes, MARKER.as_bytes());
-        Some(bytes)
+        self.skip(message);
+        close_message(self.out, MARKER.as_bytes());
     }
 
     fn has(&mut self, id: u64) -> bool {
         self.coming.contains(&id) || self.backend.statements.touch(id)
     }
 
-    fn bring(&mut self, statement: &Prepared, bytes: &mut Vec<u8>) {
+    fn bring(&mut self, statement: &Prepared) {
         if !self.has(statement.id) {
-            self.make_room(bytes);
-            parse_message(bytes, name_of(statement.id).as_bytes(), &statement.body);
+            self.make_room();
+            parse_message(self.out, Name::of(statement.id).as_bytes(), &statement.body);
             self.reply.parses.push_back(ParseReply::Ours(statement.id));
             self.coming.push(statement.id);
         }
     }
 
-    fn bring_anonymous(&mut self, statement: &Prepared, bytes: &mut Vec<u8>) {
+    fn bring_anonymous(&mut self, message: &Message, statement: &Prepared) {
         if self.anonymous.or(self.backend.anonymous) != Some(statement.id) {
-            parse_message(bytes, b"", &statement.body);
+            self.flush();
+            self.plain = message.span.start..message.span.start;
+            parse_message(self.out, b"", &statement.body);
             self.reply.parses.push_back(ParseReply::OursAnonymous(statement.id));
         }
         self.anonymous = Some(statement.id);
     }
 
-    fn make_room(&mut self, bytes: &mut Vec<u8>) {
+    fn make_room(&mut self) {
         if let Some(oldest) = self.backend.statements.overflow(self.coming.len()) {
-            close_message(bytes, name_of(oldest).as_bytes());
+            close_message(self.out, Name::of(oldest).as_bytes());
             self.reply.closes.push_back(CloseReply::Ours);
         }
     }
 }
 
-fn message(out: &mut Vec<u8>, tag: u8, fields: &[&[u8]]) {
+fn write_message(out: &mut Buffer, tag: u8, fields: &[&[u8]]) {
     let length = 4 + fields.iter().map(|field| field.len()).sum::<usize>();
-    out.push(tag);
-    out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    for field in fields {
-        out.extend_from_slice(field);
-    }
+    out.extend(&[tag]);
+    out.extend(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+    fields.iter().for_each(|field| out.extend(field));
 }
 
-fn parse_message(out: &mut Vec<u8>, name: &[u8], body: &[u8]) {
-    message(out, b'P', &[name, &[0], body]);
+fn parse_message(out: &mut Buffer, name: &[u8], body: &[u8]) {
+    write_message(out, b'P', &[name, &[0], body]);
 }
 
-fn close_message(out: &mut Vec<u8>, name: &[u8]) {
-    message(out, b'C', &[b"S", name, &[0]]);
-}
-
-fn describe_message(out: &mut Vec<u8>, name: &[u8]) {
-    message(out, b'D', &[b"S", name, &[0]]);
+fn close_message(out: &mut Buffer, name: &[u8]) {
+    write_message(out, b'C', &[b"S", name, &[0]]);
 }
 
 fn duplicate_error(name: &str) -> Box<[u8]> {
-    let text = format!("prepared statement \"{name}\" already exists");
     let mut bytes = Vec::new();
-    message(&mut bytes, b'E', &[b"SERROR\0VERROR\0C42P05\0M", text.as_bytes(), b"\0\0"]);
+    let text = format!("prepared statement \"{name}\" already exists");
+    super::wire::error(&mut bytes, &ClientError::new("42P05", 1243, text));
     bytes.into()
 }

@@ -31,22 +31,22 @@ pub fn request<E: Engine>(shared: &Arc<Shared<E>>, id: u32, secret: &[u8]) {
 }
 
 /// Cancels what runs on `current`, and lets go of it when the server has taken the request.
-pub(super) fn send<E: Engine>(shared: &Arc<Shared<E>>, current: &Arc<Current>) {
-    current.cancels.fetch_add(1, Ordering::AcqRel);
+pub(super) fn send<E: Engine>(shared: &Arc<Shared<E>>, (node, target): &Current) {
+    target.coming.fetch_add(1, Ordering::AcqRel);
     shared.stats.count(ClusterCount::CancelsSent);
-    let (shared, current) = (Arc::clone(shared), Arc::clone(current));
+    let (shared, node, target) = (Arc::clone(shared), *node, Arc::clone(target));
     task::spawn("cancel", async move {
         let settings = shared.settings.load_full();
         let connector = shared.connector.load_full();
-        if let Some(node) = settings.nodes.get(usize::from(current.node.0)) {
-            let cancel = E::Backend::cancel(&connector, node, &current.target);
+        if let Some(node) = settings.nodes.get(usize::from(node.0)) {
+            let cancel = E::Backend::cancel(&connector, node, &target);
             match tokio::time::timeout_at(clock::deadline(settings.timeouts.connect), cancel).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::info!(node = %node.name, %error, "cancel request not delivered"),
                 Err(_) => tracing::info!(node = %node.name, "cancel request not delivered in time"),
             }
         }
-        current.cancels.fetch_sub(1, Ordering::AcqRel);
-        current.cancelled.notify_waiters();
+        target.coming.fetch_sub(1, Ordering::AcqRel);
+        target.arrived.notify_waiters();
     });
 }

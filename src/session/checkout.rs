@@ -2,12 +2,12 @@
 
 use super::core::{Core, Held};
 use super::plan::Plan;
-use super::registry::{Activity, Current};
+use super::registry::Activity;
 use super::unit::{Attempt, may_see_sequences};
 use crate::clock::{self, Tick};
-use crate::config::settings::{Cluster, Consistency, ConsistencyWait};
+use crate::config::settings::{Cluster, Consistency, ConsistencyWait, PoolMode};
 use crate::engine::seam::{Backend, Birth, Engine, Exchange, OpenError};
-use crate::engine::{Class, NodeId, PinReason};
+use crate::engine::{Certainty, Class, Dirt, NodeId, Pin, PinReason};
 use crate::error::{ClientError, Fault, Retry};
 use crate::failover::Pass;
 use crate::pool::{Lease, Permit, Pool, Purpose, TakeError, Taken, Want};
@@ -18,7 +18,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::Notify;
 
 /// How long a read waits for a fresh replica at `consistency_wait: auto`, with a free primary and with a busy one.
 const PATIENCE_FREE: Duration = Duration::from_millis(3);
@@ -73,12 +72,12 @@ pub(super) async fn obtain<E: Engine>(
                     }
                 }
                 Choice::Wait => {
-                    barrier(core, attempt).await;
+                    Box::pin(barrier(core, attempt)).await;
                     continue;
                 }
                 Choice::Nobody => return Err(nobody(why)),
             };
-            missed_node(core, &settings, attempt, missed, choice == Choice::Primary).await?;
+            Box::pin(missed_node(core, &settings, attempt, missed, choice == Choice::Primary)).await?;
         }
     }
     prepare(core, plan).await
@@ -100,7 +99,9 @@ pub(super) async fn first<E: Engine>(
         }
         match take(core, pass.node, Some(pass), Purpose::Write).await {
             Ok(()) => return prepare(core, &Plan::default()).await,
-            Err(missed) => missed_node(core, &settings, &mut attempt, (pass.node, missed), true).await?,
+            Err(missed) => {
+                Box::pin(missed_node(core, &settings, &mut attempt, (pass.node, missed), true)).await?
+            }
         }
     }
 }
@@ -121,7 +122,7 @@ fn ask<E: Engine>(core: &Core<E>, settings: &Cluster, plan: &Plan, attempt: &mut
         // Every other transaction is the primary's.
         _ => ask.class = Class::Write,
     }
-    if plan.pin.is_some() {
+    if plan.pin.is_some() || core.lane.mode == PoolMode::Session {
         ask.class = Class::Write;
         ask.hint = None;
         ask.doubt = false;
@@ -181,9 +182,18 @@ async fn hold<E: Engine>(
     settings: &Cluster,
     attempt: &mut Attempt,
 ) -> Result<Pass, ClientError> {
-    if let Some(pass) = core.shared.state.gate.now() {
-        return Ok(pass);
+    match core.shared.state.gate.now() {
+        Some(pass) => Ok(pass),
+        None => Box::pin(wait_for_primary(core, exchange, settings, attempt)).await,
     }
+}
+
+async fn wait_for_primary<E: Engine>(
+    core: &Core<E>,
+    exchange: &E::Exchange,
+    settings: &Cluster,
+    attempt: &mut Attempt,
+) -> Result<Pass, ClientError> {
     let now = clock::now();
     let until = *attempt.hold_until.get_or_insert_with(|| {
         core.shared.stats.count(ClusterCount::Held);
@@ -310,17 +320,11 @@ fn hand_over<E: Engine>(
     mut lease: Lease<E::Backend>,
 ) {
     lease.lend_to(core.place.id);
-    let current = Arc::new(Current {
-        node,
-        target: lease.cancel_target().clone(),
-        cancels: 0.into(),
-        cancelled: Notify::new(),
-    });
-    *core.place.current.lock() = Some(Arc::clone(&current));
+    *core.place.current.lock() = Some((node, Arc::clone(lease.cancel_target())));
     if let Some(view) = core.shared.state.view.load().node(node) {
         view.live.active.fetch_add(1, Ordering::Relaxed);
     }
-    core.held = Some(Held { lease, node, start, pass, current });
+    core.held = Some(Held { lease, node, start, pass });
 }
 
 async fn wait_and_open<E: Engine>(
@@ -459,6 +463,13 @@ async fn prepare<E: Engine>(core: &mut Core<E>, plan: &Plan) -> Result<(), Clien
         && core.pin.is_none_or(|held| held.certainty < pin.certainty)
     {
         Box::pin(pin_backend(core, pin.reason)).await?;
+    }
+    if core.lane.mode == PoolMode::Session && core.pin.is_none() {
+        core.pin = Some(Pin { reason: PinReason::SessionMode, certainty: Certainty::Known });
+        if let Some(held) = &mut core.held {
+            held.lease.soil(Dirt::Unknown);
+        }
+        return Box::pin(carry(core)).await;
     }
     if core.tx == crate::engine::TxState::Idle && core.needs_carrying() && core.pin.is_none() {
         return Box::pin(carry(core)).await;

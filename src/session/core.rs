@@ -1,6 +1,6 @@
 //! One session's state: everything that outlives a unit.
 
-use super::registry::{Current, Place};
+use super::registry::Place;
 use super::shared::{Greeting, Lane, Shared};
 use super::statements::Statements;
 use crate::clock::Tick;
@@ -23,7 +23,6 @@ pub(super) struct Held<E: Engine> {
     pub(super) start: u64,
     /// The leave under which it speaks to the primary; `None` = a replica's.
     pub(super) pass: Option<Pass>,
-    pub(super) current: Arc<Current>,
 }
 
 /// How a session's texts are read.

@@ -31,18 +31,8 @@ pub enum Activity {
     IdleInTransaction = 3,
 }
 
-/// A backend that a session has now.
-#[derive(Debug)]
-pub struct Current {
-    /// The node it leads to.
-    pub node: NodeId,
-    /// How to cancel what it runs.
-    pub target: CancelTarget,
-    /// Cancel requests on their way: while there is one, the backend must not serve anybody else.
-    pub cancels: AtomicU32,
-    /// Notified when one has arrived.
-    pub cancelled: Notify,
-}
+/// The backend that a session has now: its node, and how to cancel what it runs.
+pub type Current = (NodeId, Arc<CancelTarget>);
 
 /// One client.
 #[derive(Debug)]
@@ -69,7 +59,7 @@ pub struct ClientEntry {
     pub waiting_since: AtomicU64,
     activity: AtomicU8,
     /// The backend it has.
-    pub current: Mutex<Option<Arc<Current>>>,
+    pub current: Mutex<Option<Current>>,
     /// Why it keeps its backend.
     pub pin: Mutex<Option<Pin>>,
     waker: AtomicWaker,

@@ -188,3 +188,19 @@ impl<E: Engine> Session<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::Postgres;
+
+    fn size_of_future<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_sessions_task_is_at_most_a_kilobyte() {
+        let size = size_of_future(Session::<Postgres>::run);
+        assert!(size <= 1024, "{size} bytes");
+    }
+}

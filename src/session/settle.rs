@@ -301,14 +301,15 @@ pub(super) fn give_back<E: Engine>(core: &mut Core<E>) {
     if held.lease.tx() != TxState::Idle || dirt == Dirt::Incurable {
         return held.lease.close();
     }
-    if held.current.cancels.load(Ordering::Acquire) == 0 && dirt == Dirt::Clean {
+    if held.lease.cancel_target().coming.load(Ordering::Acquire) == 0 && dirt == Dirt::Clean {
         return held.lease.give_back(clock::now());
     }
     let reset_limit = core.shared.settings.load().timeouts.connect;
     task::spawn("clean backend", async move {
+        let target = Arc::clone(held.lease.cancel_target());
         loop {
-            let arrived = held.current.cancelled.notified();
-            if held.current.cancels.load(Ordering::Acquire) == 0 {
+            let arrived = target.arrived.notified();
+            if target.coming.load(Ordering::Acquire) == 0 {
                 break;
             }
             arrived.await;

@@ -4,7 +4,7 @@ use super::prepared::Store;
 use super::registry::Registry;
 use crate::catalog::{Catalog, Catalogs};
 use crate::cluster::ClusterState;
-use crate::config::settings::Cluster;
+use crate::config::settings::{Cluster, PoolMode};
 use crate::engine::identity::Credentials;
 use crate::engine::seam::{Backend, Engine, Identity};
 use crate::engine::{NodeId, NodeSet};
@@ -191,6 +191,8 @@ pub struct Lane<E: Engine> {
     pub identity: Identity,
     /// The database as clients name it.
     pub alias: Arc<str>,
+    /// When a backend goes back.
+    pub mode: PoolMode,
     /// What the database says of itself.
     pub catalog: Arc<Catalog>,
     /// Figures.
@@ -231,6 +233,7 @@ impl<E: Engine> Lane<E> {
             Whose { cluster: Arc::clone(&shared.name), database: Arc::clone(alias), user: Arc::clone(user) };
         Self {
             pools: pools.collect(),
+            mode: pool.mode,
             catalog: shared.catalogs.of(&database),
             traffic: shared.traffic.of(&whose, now),
             alias: Arc::clone(alias),

@@ -202,10 +202,24 @@ async fn relay<E: Engine>(
     let treatment = treatment::<E>(core, exchange, plan);
     let Some(held) = &mut core.held else { return Ended::Lost(Lost::default()) };
     exchange.compose(&mut held.lease, treatment);
+    let query = core.shared.settings.load().timeouts.query;
+    let mut limit = (!query.is_zero()).then(|| Box::pin(tokio::time::sleep_until(clock::deadline(query))));
     loop {
         let Some(held) = &mut core.held else { return Ended::Lost(Lost::default()) };
         let event = poll_fn(|cx| match exchange.poll_relay(cx, client, &mut held.lease) {
             Poll::Pending if core.place.poll_doom(cx).is_some() => Poll::Ready(Relay::ClientLost),
+            Poll::Pending => {
+                // The server itself answers a cancelled query.
+                if let Some(sleep) = &mut limit
+                    && sleep.as_mut().poll(cx).is_ready()
+                {
+                    limit = None;
+                    if let Some(current) = &*core.place.current.lock() {
+                        super::cancel::send(&core.shared, current);
+                    }
+                }
+                Poll::Pending
+            }
             event => event,
         })
         .await;
@@ -285,8 +299,8 @@ fn unknown_outcome<E: Engine>(core: &Core<E>) -> ClientError {
 
 // A client that left in the middle: what runs for it is cancelled, and the backend is closed.
 fn abandon<E: Engine>(core: &mut Core<E>) {
-    if let Some(held) = &core.held {
-        super::cancel::send(&core.shared, &held.current);
+    if let Some(current) = &*core.place.current.lock() {
+        super::cancel::send(&core.shared, current);
     }
     core.drop_backend();
     core.statements.undo();
@@ -354,8 +368,7 @@ pub(super) fn may_see_sequences(reason: PinReason) -> bool {
 /// What a pin leaves behind on its backend.
 pub(super) fn dirt_of(reason: PinReason) -> Dirt {
     match reason {
-        PinReason::Seed | PinReason::Load => Dirt::Incurable,
-        PinReason::SessionMode | PinReason::OneToOne | PinReason::Replication => Dirt::Clean,
+        PinReason::Seed | PinReason::Load | PinReason::Replication => Dirt::Incurable,
         _ => Dirt::Unknown,
     }
 }

@@ -61,10 +61,12 @@ impl Acceptor {
     /// Names the file and the reason.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let certificate = Arc::new(Certificate(ArcSwap::from_pointee(certified_key(certificate, key)?)));
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(certificate.clone());
+        // As the servers do it: no driver resumes a session, and a ticket looks like an answer that nobody asked for.
+        config.send_tls13_tickets = 0;
         Ok(Self { config: Arc::new(config), certificate })
     }
 

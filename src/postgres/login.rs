@@ -372,3 +372,6 @@ pub async fn cancel(target: &Target, encrypted: bool, pid: u32, key: &[u8]) -> i
     };
     tokio::time::timeout(CANCEL_WAIT, brought).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod door;
 pub mod embedded;
 pub mod identity;
+pub mod pooled;
 pub mod position;
 pub mod probe;
 pub mod seam;

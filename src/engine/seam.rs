@@ -2,8 +2,9 @@
 //! is written once. Everything is polled: no future of an engine is embedded in the session's.
 
 use super::identity::Credentials;
+use super::pooled::Pooled;
 use super::tracked::Tracked;
-use super::words::{Class, Dirt, TxState};
+use super::words::{Class, Dialect, Dirt, TxState};
 use crate::clock::Tick;
 use crate::config::settings::{Cluster, Node};
 use crate::error::{ClientError, Fault, Retry};
@@ -24,7 +25,7 @@ pub trait Engine: Sized + Send + Sync + 'static {
     /// How databases are asked about themselves.
     type Loader: crate::engine::CatalogLoader;
     /// Whose SQL it is.
-    const DIALECT: crate::sql::Dialect;
+    const DIALECT: Dialect;
 }
 
 /// What the client sent next.
@@ -345,7 +346,7 @@ pub struct CancelTarget {
 }
 
 /// A connection to a server.
-pub trait Backend: crate::pool::Pooled + Sync + Sized {
+pub trait Backend: Pooled + Sync + Sized {
     /// What an engine needs to open backends: TLS towards the servers and the like.
     type Connector: Send + Sync + 'static;
 

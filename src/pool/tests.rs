@@ -8,6 +8,7 @@ mod pins;
 mod stress;
 
 use super::*;
+use crate::clock::Tick;
 use crate::engine::NodeId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

@@ -1,17 +1,7 @@
 //! All that a verdict depends on beside the text.
 
 use crate::catalog::Names;
-
-/// Whose SQL it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dialect {
-    /// PostgreSQL.
-    Postgres,
-    /// MySQL.
-    Mysql,
-    /// MariaDB: MySQL with `/*M! … */` comments and a few commands of its own.
-    Mariadb,
-}
+pub use crate::engine::words::Dialect;
 
 /// How the session's text is cut into tokens: settings that change what a quote or a backslash means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -81,7 +81,7 @@ mod tests {
         assert!(on("DO $$ BEGIN SET LOCAL synchronous_commit = off; END $$", pins, false));
         assert!(on("CREATE FUNCTION f() … SET synchronous_commit = off …", Effect::None, true));
         assert!(!on("SELECT 'synchronous_commit'", Effect::None, false));
-        let from_start = |name, value| is_on_from_the_start(&Tracked::new([(name, value)].into_iter()));
+        let from_start = |name, value| is_on_from_the_start(&Tracked::new([(name, value)]));
         assert!(from_start("synchronous_commit", "off") && !from_start("synchronous_commit", "remote_apply"));
         assert!(!from_start("work_mem", "off"));
     }

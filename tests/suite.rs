@@ -14,4 +14,5 @@ mod layers;
 mod login;
 mod lookup;
 mod monitor;
+mod statements;
 mod support;

@@ -5,6 +5,7 @@ use crate::catalog::Names;
 use crate::engine::{Certainty, Class};
 
 mod cache;
+mod lexing;
 mod property;
 mod tables;
 mod values;

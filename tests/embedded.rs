@@ -1,8 +1,11 @@
 //! Promise: a throwaway cluster starts, replicates, obeys, and leaves nothing behind.
 
-use crate::support::{Servers, environment, eventually, own_cluster, own_mysql_dialect, shared};
+use crate::support::{
+    Servers, environment, eventually, own_cluster, own_cluster_with, own_mysql_dialect, shared,
+};
 use primacy::config::settings::EngineKind;
-use primacy::engine::embedded::{DATABASE, Embedded, Endpoint, Stop};
+use primacy::engine::embedded::{DATABASE, Embedded, Endpoint, Options, Stop, TlsPem};
+use primacy::postgres::embedded::Cluster;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -94,6 +97,33 @@ async fn mysql_9_replicates_restarts_and_promotes() {
 #[tokio::test]
 async fn mariadb_replicates_restarts_and_promotes() {
     mysql_replicates_restarts_and_promotes(EngineKind::Mariadb).await;
+}
+
+#[tokio::test]
+async fn servers_speak_tls_when_given_a_certificate() {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let tls = TlsPem { certificate: cert.pem(), key: signing_key.serialize_pem() };
+    let options =
+        Options { tls: Some(tls), settings: vec![("work_mem".into(), "5MB".into())], ..Options::replicas(1) };
+    let cluster = own_cluster_with(options).await;
+    for node in 0..2 {
+        let text = "SELECT current_setting('ssl'), current_setting('work_mem')";
+        let rows = cluster.sql(node, DATABASE, text).await.unwrap();
+        assert_eq!(rows, [[Some("on".to_owned()), Some("5MB".to_owned())]], "on node {node}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_done_is_said_clearly() {
+    let options = Options { programs: Some("/nowhere".into()), ..Options::default() };
+    let error = Cluster::start(&options).await.unwrap_err().to_string();
+    assert!(error.contains("/nowhere") && error.contains("PRIMACY_PG_BIN"), "{error}");
+
+    let options =
+        Options { settings: vec![("shared_buffers".into(), "nonsense".into())], ..Options::default() };
+    let error = Cluster::start(&options).await.unwrap_err().to_string();
+    assert!(error.contains("starting pg1") && error.contains("shared_buffers"), "{error}");
 }
 
 /// The name of the test below that is its own child, and how the child knows that it is one.

@@ -97,11 +97,15 @@ impl Embedded for Cluster {
 
     async fn start(options: &Options) -> Result<Self, EmbeddedError> {
         let programs = options.programs.clone().or_else(|| installed().into_iter().next());
-        let programs = programs.filter(|bin| bin.join("initdb").exists()).ok_or(EmbeddedError::NotFound {
-            what: "PostgreSQL 14 or newer",
-            looked: "/usr/lib/postgresql/*/bin, /usr/pgsql-*/bin, /usr/local, /usr/bin".into(),
-            variable: "PRIMACY_PG_BIN",
-        })?;
+        let programs =
+            programs.filter(|bin| bin.join("initdb").exists()).ok_or_else(|| EmbeddedError::NotFound {
+                what: "PostgreSQL 14 or newer",
+                looked: options.programs.as_ref().map_or_else(
+                    || "/usr/lib/postgresql/*/bin, /usr/pgsql-*/bin, /usr/local, /usr/bin".into(),
+                    |named| named.display().to_string(),
+                ),
+                variable: "PRIMACY_PG_BIN",
+            })?;
         let servers = Servers::prepare(&["postgres", "nobody"], "pg", options.replicas + 1)?;
         let mut cluster = Self { servers, programs, version: String::new() };
         cluster.initialise(options).await?;

@@ -108,11 +108,11 @@ impl Servers {
         let database = Database { user: format!("{name}_u"), password: unique("pw"), name };
         let Database { name, user, password } = &database;
         if self.engine == "postgres" {
-            let admin = self.connect_admin(0, "postgres").await;
+            let admin = self.admin(0, "postgres").await;
             admin.batch_execute(&format!("CREATE ROLE {user} LOGIN PASSWORD '{password}'")).await.unwrap();
             admin.batch_execute(&format!("CREATE DATABASE {name} OWNER {user}")).await.unwrap();
         } else {
-            let mut admin = self.connect_mysql_admin(0).await;
+            let mut admin = self.mysql_admin(0).await;
             let text = format!(
                 "CREATE DATABASE {name}; CREATE USER '{user}'@'%' IDENTIFIED BY '{password}'; \
                  GRANT ALL ON {name}.* TO '{user}'@'%'"
@@ -123,19 +123,14 @@ impl Servers {
         database
     }
 
-    /// [`Self::connect_admin`].
-    pub async fn admin(&self, node: usize, database: &str) -> tokio_postgres::Client {
-        self.connect_admin(node, database).await
-    }
-
     /// A superuser's connection to a node, not through Primacy.
-    pub async fn connect_admin(&self, node: usize, database: &str) -> tokio_postgres::Client {
+    pub async fn admin(&self, node: usize, database: &str) -> tokio_postgres::Client {
         let Endpoint { host, port, .. } = &self.endpoints[node];
         connect(host, *port, database, self.admin.user.as_str(), &self.admin.password).await.unwrap()
     }
 
     /// The same for MySQL and MariaDB.
-    pub async fn connect_mysql_admin(&self, node: usize) -> mysql_async::Conn {
+    pub async fn mysql_admin(&self, node: usize) -> mysql_async::Conn {
         let (Endpoint { host, port, .. }, Login { user, password }) = (&self.endpoints[node], &self.admin);
         connect_mysql(host, *port, user, password, None).await.unwrap()
     }

@@ -1,4 +1,4 @@
-//! What a client says of its statement in a comment: `/* primacy:replica */`. Read outside the shape.
+//! What a client says to the proxy around its statement: `/* primacy:replica */`, `EXPLAIN ROUTE`. Read outside the shape.
 
 use super::context::{Dialect, Lexing};
 use super::lexer::{Kind, Lexer};
@@ -48,6 +48,18 @@ pub fn hint(text: &[u8]) -> Option<Hint> {
         from = start + MARK.len();
     }
     None
+}
+
+/// The statement of `EXPLAIN ROUTE statement`, which the proxy answers itself; `None` for every other text.
+#[must_use]
+pub fn explained_route(text: &[u8], lexing: Lexing) -> Option<&[u8]> {
+    let mut lexer = Lexer::new(text, lexing);
+    for keyword in ["EXPLAIN", "ROUTE"] {
+        let token = lexer.next_token().filter(|token| token.kind == Kind::Word)?;
+        text.get(token.start..token.end).filter(|word| word.eq_ignore_ascii_case(keyword.as_bytes()))?;
+    }
+    let first = lexer.next_token()?;
+    text.get(first.start..)
 }
 
 /// Whether a comment opens last before the mark, with nothing but blanks between them.

@@ -23,6 +23,6 @@ mod tests;
 
 pub use cache::{VerdictStats, Verdicts};
 pub use context::{Context, Dialect, Lexing};
-pub use hints::{Hint, HintedLevel, hint};
+pub use hints::{Hint, HintedLevel, explained_route, hint};
 pub use judge::{PARSED_MAX, READ_MAX, judge_uncached};
 pub use verdict::{Change, Effect, Isolation, Reason, Relation, Transaction, Value, Verdict};

@@ -4,7 +4,9 @@ use super::*;
 use lexer::{Kind, Lexer};
 
 fn kinds(text: &str, lexing: Lexing) -> Vec<(Kind, &str)> {
-    Lexer::new(text.as_bytes(), lexing).map(|token| (token.kind, &text[token.start..token.end])).collect()
+    Lexer::new(text.as_bytes(), lexing)
+        .map(|token| (token.kind, text.get(token.start..token.end).unwrap()))
+        .collect()
 }
 
 fn postgres(text: &str) -> Vec<(Kind, &str)> {

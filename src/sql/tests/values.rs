@@ -290,3 +290,18 @@ fn hints_are_read_in_comments_only() {
         assert_eq!(hint(text.as_bytes()), expected, "{text}");
     }
 }
+
+#[test]
+fn explain_route_is_the_proxys() {
+    let lexing = Lexing::new(Dialect::Postgres);
+    for (text, expected) in [
+        ("EXPLAIN ROUTE SELECT 1", Some("SELECT 1")),
+        ("/* c */ explain route\n delete from t;", Some("delete from t;")),
+        ("EXPLAIN ROUTE", None),
+        ("EXPLAIN SELECT 1", None),
+        ("EXPLAIN 'ROUTE' SELECT 1", None),
+        ("", None),
+    ] {
+        assert_eq!(explained_route(text.as_bytes(), lexing), expected.map(str::as_bytes), "{text}");
+    }
+}

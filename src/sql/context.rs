@@ -44,7 +44,8 @@ pub struct Context<'a> {
     pub generation: u64,
     /// A hash of the effective search path.
     pub path: u64,
-    /// User-defined names; `None` = not loaded: functions are judged by the built-in table alone.
+    /// User-defined names; `None` = not loaded: functions and operators are judged by the built-in tables alone, and code behind
+    /// casts and `t.f` cannot be seen. Whoever routes by a verdict loads the names first.
     pub names: Option<&'a Names>,
 }
 

@@ -390,10 +390,6 @@ impl<'a> Lexer<'a> {
     }
 
     /// Skips the comment that may begin here: `None` when none does, `Some(Some(_))` when it does not end or is code.
-    #[expect(
-        clippy::option_option,
-        reason = "three outcomes: no comment, a comment, a token in a comment's dress"
-    )]
     fn comment(&mut self, byte: u8) -> Option<Option<Token>> {
         let start = self.at;
         match (byte, self.peek(1)) {

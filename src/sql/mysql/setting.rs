@@ -105,7 +105,6 @@ fn target(reader: &mut Reader<'_, '_>) -> Option<(String, Scope)> {
 }
 
 /// A plain value; `Some(None)` is DEFAULT.
-#[expect(clippy::option_option, reason = "three outcomes: not plain, the default, a value")]
 fn value(reader: &mut Reader<'_, '_>) -> Option<Option<String>> {
     let tok = reader.next()?;
     let value = match tok.kind {

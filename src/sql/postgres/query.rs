@@ -335,6 +335,7 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
                 level.query |= word == "values";
                 (level.from, level.with) = (From::Outside, level.with && word == "set");
             }
+            "first" | "next" if self.previous(at).is_some_and(|tok| tok.is("fetch")) => {}
             "for" => return Some(self.locking(at)),
             "into" => self.into(at),
             "tablesample" => return Some(self.sample(at)),

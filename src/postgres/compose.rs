@@ -8,7 +8,6 @@ use crate::engine::seam::{Prepared, Resolution};
 use crate::error::ClientError;
 use crate::net::buffer::Buffer;
 use smallvec::SmallVec;
-use std::io::Write;
 use std::ops::Range;
 
 /// The name under which a shared statement stands on a backend, made without allocating.
@@ -19,11 +18,16 @@ struct Name {
 
 impl Name {
     fn of(id: u64) -> Self {
+        const PREFIX: &[u8] = b"__primacy_";
         let mut bytes = [0; 32];
-        let mut rest = bytes.as_mut_slice();
-        // 10 + 16 characters always fit.
-        let left = write!(rest, "__primacy_{id:x}").map_or(32, |()| rest.len());
-        Self { bytes, length: 32 - left }
+        let digits = id.checked_ilog(16).unwrap_or(0) as usize + 1;
+        let length = PREFIX.len() + digits;
+        let places = (0..digits).rev().map(|place| b"0123456789abcdef"[(id >> (4 * place)) as usize & 15]);
+        bytes
+            .iter_mut()
+            .zip(PREFIX.iter().copied().chain(places))
+            .for_each(|(byte, character)| *byte = character);
+        Self { bytes, length }
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -227,4 +231,16 @@ fn duplicate_error(name: &str) -> Box<[u8]> {
     let text = format!("prepared statement \"{name}\" already exists");
     super::wire::error(&mut bytes, &ClientError::new("42P05", 1243, text));
     bytes.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_id_in_hexadecimal() {
+        for id in [0, 1, 15, 16, 0xabc, u64::MAX] {
+            assert_eq!(Name::of(id).as_bytes(), format!("__primacy_{id:x}").as_bytes());
+        }
+    }
 }

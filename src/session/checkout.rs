@@ -5,9 +5,10 @@ use super::plan::Plan;
 use super::registry::Activity;
 use super::unit::{Attempt, may_see_sequences};
 use crate::clock::{self, Tick};
+use crate::cluster::{ClusterView, NodeView};
 use crate::config::settings::{Cluster, Consistency, ConsistencyWait, PoolMode};
 use crate::engine::seam::{Backend, Birth, Engine, Exchange, OpenError};
-use crate::engine::{Certainty, Class, Dirt, NodeId, Pin, PinReason};
+use crate::engine::{Certainty, Class, Dirt, NodeId, Pin, PinReason, TxState};
 use crate::error::{ClientError, Fault, Retry};
 use crate::failover::Pass;
 use crate::pool::{Lease, Permit, Pool, Purpose, TakeError, Taken, Want};
@@ -31,56 +32,99 @@ enum Missed {
     Client(Box<ClientError>),
 }
 
-/// Sees to it that the session holds a backend on which `plan` may run, carrying the session's settings.
+/// Sees to it that the session holds a backend on which `plan` may run, carrying the session's settings. What need not wait does not: only the
+/// slow ways are futures of their own, boxed so that they do not make every session's larger.
 pub(super) async fn obtain<E: Engine>(
     core: &mut Core<E>,
     exchange: &E::Exchange,
     plan: &Plan,
     attempt: &mut Attempt,
+    now: Tick,
 ) -> Result<(), ClientError> {
-    if core.held.is_none() {
-        let settings = core.shared.settings.load_full();
-        loop {
-            let now = clock::now();
-            let ask = ask(core, &settings, plan, attempt, now);
-            let (choice, why) = if attempt.refused {
-                (Choice::Primary, Why::Class)
-            } else {
-                route(&ask, &core.shared.state.view.load(), core.routing(&settings), &core.shared.balancer)
-            };
-            if why == Why::NotFresh {
-                // Also when it does not wait: only rounds show when waiting is worth it again.
-                core.shared.state.rounds.ask();
+    if core.held.is_none() && !at_once(core, plan, attempt, now) {
+        Box::pin(search(core, exchange, plan, attempt)).await?;
+    }
+    if is_prepared(core, plan) {
+        return Ok(());
+    }
+    Box::pin(prepare(core, plan)).await
+}
+
+// The common way: the node is known, the gate is open, a backend is idle.
+fn at_once<E: Engine>(core: &mut Core<E>, plan: &Plan, attempt: &mut Attempt, now: Tick) -> bool {
+    let shared = Arc::clone(&core.shared);
+    let settings = shared.settings.load();
+    let view = shared.state.view.load();
+    let (choice, why) = choose(core, &settings, &view, plan, attempt, now);
+    let (node, pass, purpose) = match choice {
+        Choice::Node(node) => (node, None, Purpose::Read),
+        Choice::Primary => match shared.state.gate.now() {
+            Some(pass) => (pass.node, Some(pass), purpose(plan)),
+            None => return false,
+        },
+        Choice::Wait | Choice::Nobody => return false,
+    };
+    let want = Want { state_key: core.wanted.key(), purpose };
+    let Some(lease) = core.lane.pool(node).and_then(|pool| pool.try_take(&want, now)) else { return false };
+    let Some(known) = view.node(node) else { return false };
+    core.lane.traffic.assignment(0);
+    count(core, plan, attempt, choice, why);
+    hand_over(core, known, pass, lease);
+    true
+}
+
+fn purpose(plan: &Plan) -> Purpose {
+    if plan.class == Class::Write { Purpose::Write } else { Purpose::Read }
+}
+
+fn choose<E: Engine>(
+    core: &Core<E>,
+    settings: &Cluster,
+    view: &ClusterView,
+    plan: &Plan,
+    attempt: &mut Attempt,
+    now: Tick,
+) -> (Choice, Why) {
+    if attempt.refused {
+        return (Choice::Primary, Why::Class);
+    }
+    let ask = ask(core, settings, plan, attempt, now);
+    route(&ask, view, core.routing(settings), &core.shared.balancer)
+}
+
+// The long way: until a backend is had or the client's patience is over.
+async fn search<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &E::Exchange,
+    plan: &Plan,
+    attempt: &mut Attempt,
+) -> Result<(), ClientError> {
+    let settings = core.shared.settings.load_full();
+    loop {
+        let view = core.shared.state.view.load_full();
+        let (choice, why) = choose(core, &settings, &view, plan, attempt, clock::now());
+        let (node, taken) = match choice {
+            Choice::Node(node) => (node, take(core, node, None, Purpose::Read).await),
+            Choice::Primary => {
+                let pass = hold(core, exchange, &settings, attempt).await?;
+                (pass.node, take(core, pass.node, Some(pass), purpose(plan)).await)
             }
-            let missed = match choice {
-                Choice::Node(node) => match take(core, node, None, Purpose::Read).await {
-                    Ok(()) => {
-                        count(core, plan, attempt, choice, why);
-                        break;
-                    }
-                    Err(missed) => (node, missed),
-                },
-                Choice::Primary => {
-                    let pass = hold(core, exchange, &settings, attempt).await?;
-                    let purpose = if plan.class == Class::Write { Purpose::Write } else { Purpose::Read };
-                    match take(core, pass.node, Some(pass), purpose).await {
-                        Ok(()) => {
-                            count(core, plan, attempt, choice, why);
-                            break;
-                        }
-                        Err(missed) => (pass.node, missed),
-                    }
-                }
-                Choice::Wait => {
-                    Box::pin(barrier(core, attempt)).await;
-                    continue;
-                }
-                Choice::Nobody => return Err(nobody(why)),
-            };
-            Box::pin(missed_node(core, &settings, attempt, missed, choice == Choice::Primary)).await?;
+            Choice::Wait => {
+                barrier(core, attempt).await;
+                continue;
+            }
+            Choice::Nobody => return Err(nobody(why)),
+        };
+        match taken {
+            Ok(()) => {
+                count(core, plan, attempt, choice, why);
+                return Ok(());
+            }
+            Err(missed) => {
+                missed_node(core, &settings, attempt, (node, missed), choice == Choice::Primary).await?
+            }
         }
     }
-    prepare(core, plan).await
 }
 
 /// A backend of the primary that carries the session's settings, for the greeting. With `fresh` a new one, for its login proves the password.
@@ -182,18 +226,9 @@ async fn hold<E: Engine>(
     settings: &Cluster,
     attempt: &mut Attempt,
 ) -> Result<Pass, ClientError> {
-    match core.shared.state.gate.now() {
-        Some(pass) => Ok(pass),
-        None => Box::pin(wait_for_primary(core, exchange, settings, attempt)).await,
+    if let Some(pass) = core.shared.state.gate.now() {
+        return Ok(pass);
     }
-}
-
-async fn wait_for_primary<E: Engine>(
-    core: &Core<E>,
-    exchange: &E::Exchange,
-    settings: &Cluster,
-    attempt: &mut Attempt,
-) -> Result<Pass, ClientError> {
     let now = clock::now();
     let until = *attempt.hold_until.get_or_insert_with(|| {
         core.shared.stats.count(ClusterCount::Held);
@@ -300,31 +335,27 @@ async fn take<E: Engine>(
     let want = Want { state_key: core.wanted.key(), purpose };
     let lease = match pool.try_take(&want, now) {
         Some(lease) => lease,
-        // Off the warm path: boxed, so that it does not make every session's future larger.
-        None => {
-            let pool = Arc::clone(pool);
-            Box::pin(wait_and_open(core, node, pass, pool, want, now)).await?
-        }
+        None => wait_and_open(core, node, pass, Arc::clone(pool), want, now).await?,
     };
     core.lane.traffic.assignment(u64::try_from(clock::now().since(now).as_micros()).unwrap_or(u64::MAX));
-    let start = core.shared.state.view.load().node(node).map_or(0, |node| node.start);
-    hand_over(core, node, start, pass, lease);
+    let view = core.shared.state.view.load_full();
+    match view.node(node) {
+        Some(known) => hand_over(core, known, pass, lease),
+        None => return Err(Missed::Node("it left the configuration".to_owned())),
+    }
     Ok(())
 }
 
 fn hand_over<E: Engine>(
     core: &mut Core<E>,
-    node: NodeId,
-    start: u64,
+    node: &NodeView,
     pass: Option<Pass>,
     mut lease: Lease<E::Backend>,
 ) {
     lease.lend_to(core.place.id);
-    *core.place.current.lock() = Some((node, Arc::clone(lease.cancel_target())));
-    if let Some(view) = core.shared.state.view.load().node(node) {
-        view.live.active.fetch_add(1, Ordering::Relaxed);
-    }
-    core.held = Some(Held { lease, node, start, pass });
+    *core.place.current.lock() = Some((node.id, Arc::clone(lease.cancel_target())));
+    node.live.active.fetch_add(1, Ordering::Relaxed);
+    core.held = Some(Held { lease, node: node.id, start: node.start, live: Arc::clone(&node.live), pass });
 }
 
 async fn wait_and_open<E: Engine>(
@@ -457,24 +488,33 @@ fn prove<E: Engine>(core: &Core<E>, node: NodeId, pass: Option<Pass>, birth: Bir
     Ok(())
 }
 
+// Whether the backend is what the unit needs.
+fn is_prepared<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
+    let pinned = match plan.pin {
+        Some(pin) => core.pin.is_some_and(|held| held.certainty >= pin.certainty),
+        None => true,
+    };
+    let settled = core.pin.is_some() || (core.lane.mode == PoolMode::Transaction && !core.needs_carrying());
+    pinned && (settled || core.tx != TxState::Idle)
+}
+
 // Makes the backend what the unit needs: pinned if it will pin, with the session's settings, free of strangers' sequence values.
 async fn prepare<E: Engine>(core: &mut Core<E>, plan: &Plan) -> Result<(), ClientError> {
     if let Some(pin) = plan.pin
         && core.pin.is_none_or(|held| held.certainty < pin.certainty)
     {
-        Box::pin(pin_backend(core, pin.reason)).await?;
+        pin_backend(core, pin.reason).await?;
     }
-    if core.lane.mode == PoolMode::Session && core.pin.is_none() {
+    if core.pin.is_some() || core.tx != TxState::Idle {
+        return Ok(());
+    }
+    if core.lane.mode == PoolMode::Session {
         core.pin = Some(Pin { reason: PinReason::SessionMode, certainty: Certainty::Known });
         if let Some(held) = &mut core.held {
             held.lease.soil(Dirt::Unknown);
         }
-        return Box::pin(carry(core)).await;
     }
-    if core.tx == crate::engine::TxState::Idle && core.needs_carrying() && core.pin.is_none() {
-        return Box::pin(carry(core)).await;
-    }
-    Ok(())
+    if core.needs_carrying() { carry(core).await } else { Ok(()) }
 }
 
 async fn carry<E: Engine>(core: &mut Core<E>) -> Result<(), ClientError> {
@@ -507,7 +547,7 @@ async fn pin_backend<E: Engine>(core: &mut Core<E>, reason: PinReason) -> Result
             )
             .hint("see SHOW PINS for who holds them and why; raise pool.pinned");
             if !core.must_keep() {
-                super::settle::give_back(core);
+                super::settle::give_back(core, clock::now());
             }
             return Err(error);
         }

@@ -1,9 +1,11 @@
 //! One session's state: everything that outlives a unit.
 
+use super::plan::Plan;
 use super::registry::Place;
 use super::shared::{Greeting, Lane, Shared};
 use super::statements::Statements;
 use crate::clock::Tick;
+use crate::cluster::NodeLive;
 use crate::config::settings::{Cluster, Consistency, RouteSetting, Routing};
 use crate::engine::seam::{Backend, Engine};
 use crate::engine::tracked::Tracked;
@@ -14,6 +16,7 @@ use crate::routing::Sticky;
 use crate::sql::Lexing;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A backend that the session has now.
 pub(super) struct Held<E: Engine> {
@@ -21,6 +24,8 @@ pub(super) struct Held<E: Engine> {
     pub(super) node: NodeId,
     /// Which start of the node's server.
     pub(super) start: u64,
+    /// The node's figures: how many statements it runs.
+    pub(super) live: Arc<NodeLive>,
     /// The leave under which it speaks to the primary; `None` = a replica's.
     pub(super) pass: Option<Pass>,
 }
@@ -31,6 +36,8 @@ pub(super) struct Reading {
     pub(super) path: Box<str>,
     /// A hash of it.
     pub(super) path_key: u64,
+    /// The servers' major version.
+    pub(super) server_major: u16,
     pub(super) lexing: Lexing,
 }
 
@@ -40,6 +47,8 @@ pub(super) struct Core<E: Engine> {
     pub(super) lane: Lane<E>,
     pub(super) place: Place,
     pub(super) exchange: Option<Box<E::Exchange>>,
+    /// Reused from one unit to the next.
+    pub(super) plan: Option<Box<Plan>>,
     /// The client's start-up settings: what its RESET returns to.
     pub(super) startup: Arc<Tracked>,
     /// The settings that its statements must run under; changed by [`Core::want`] alone.
@@ -101,7 +110,8 @@ impl<E: Engine> Core<E> {
         let role = self.wanted.get("role").filter(|role| *role != "none").unwrap_or(&self.lane.identity.user);
         let path = path.replace("\"$user\"", &format!("\"{}\"", role.replace('"', "\"\"")));
         let path_key = foldhash::quality::FixedState::default().hash_one(&path);
-        self.reading = Reading { path: path.into(), path_key, lexing };
+        self.reading =
+            Reading { path: path.into(), path_key, lexing, server_major: self.shared.server_major() };
     }
 
     /// A node's configured name.
@@ -138,6 +148,7 @@ impl<E: Engine> Core<E> {
     pub(super) fn let_go(&mut self) -> Option<Held<E>> {
         let held = self.held.take()?;
         *self.place.current.lock() = None;
+        held.live.active.fetch_sub(1, Ordering::Relaxed);
         Some(held)
     }
 

@@ -13,30 +13,29 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Judges the framed segment. Only what is not known yet of the database is waited for.
-pub(super) async fn plan<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) -> Plan {
-    let plan = make(core, exchange);
+pub(super) async fn plan<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &mut Plan) {
+    make(core, exchange, plan);
     if plan.unknown.is_empty() && !plan.names_unknown {
-        return plan;
+        return;
     }
     // Off the warm path: the future is boxed so that it does not make every session's larger.
-    Box::pin(load(core, &plan)).await;
+    Box::pin(load(core, plan)).await;
     core.statements.undo();
-    let mut plan = make(core, exchange);
+    make(core, exchange, plan);
     for verdict in std::mem::take(&mut plan.unknown) {
         // Still not known (the catalog cannot be read, or changed again): in doubt.
         plan.add_doubt(&verdict);
     }
-    plan
 }
 
-fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) -> Plan {
+fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &mut Plan) {
     let names = core.lane.catalog.names();
     let generation = core.lane.catalog.generation();
     let judge = Judge {
         verdicts: &core.shared.verdicts,
         context: Context {
             lexing: core.reading.lexing,
-            server_major: core.shared.server_major(),
+            server_major: core.reading.server_major,
             generation,
             path: core.reading.path_key,
             names: names.as_deref(),
@@ -44,14 +43,13 @@ fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) -> Plan {
         catalog: &core.lane.catalog,
         path: &core.reading.path,
         store: &core.shared.store,
-        circumstances: Circumstances { generation, path: core.reading.path_key },
+        circumstances: Circumstances { generation, path: core.reading.path_key, lexing: core.reading.lexing },
     };
-    let plan = Plan::make(exchange, &mut core.statements, &judge);
+    plan.make(exchange, &mut core.statements, &judge);
     if plan.early {
         // Before it is sent: the monitor's next answer must not count such a write as durable.
         core.shared.state.async_commit_seen.store(true, Ordering::Release);
     }
-    plan
 }
 
 async fn load<E: Engine>(core: &Core<E>, plan: &Plan) {
@@ -94,7 +92,7 @@ pub(super) fn learn<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange, plan:
     let names = core.lane.catalog.names();
     let context = Context {
         lexing: core.reading.lexing,
-        server_major: core.shared.server_major(),
+        server_major: core.reading.server_major,
         generation: core.lane.catalog.generation(),
         path: core.reading.path_key,
         names: names.as_deref(),
@@ -106,8 +104,9 @@ pub(super) fn learn<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange, plan:
                 true
             }
             Part::Use { name, runs: true } => match core.statements.find(name) {
-                Some(prepared) => {
-                    core.shared.verdicts.learn_write(prepared.text(), &context);
+                Some(entry) => {
+                    core.shared.verdicts.learn_write(entry.prepared.text(), &context);
+                    entry.memo.store(None);
                     true
                 }
                 None => false,

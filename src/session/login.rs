@@ -99,9 +99,10 @@ async fn admit<E: Front>(
         lane,
         place,
         exchange: None,
+        plan: None,
         wanted: Arc::clone(&startup),
         startup,
-        reading: Reading { path: "".into(), path_key: 0, lexing: Lexing::new(E::DIALECT) },
+        reading: Reading { path: "".into(), path_key: 0, server_major: 0, lexing: Lexing::new(E::DIALECT) },
         greeting: Greeting::default(),
         told: Vec::new(),
         statements: Statements::default(),
@@ -152,7 +153,7 @@ async fn greet<E: Front>(core: &mut Core<E>, unproven: bool) -> Result<Greeting,
         _ => (name.clone(), value.clone()),
     });
     let greeting: Greeting = Arc::new(told.collect());
-    settle::give_back(core);
+    settle::give_back(core, clock::now());
     shared.keep_greeting(&user, &database, key, &greeting);
     Ok(greeting)
 }

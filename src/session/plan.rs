@@ -1,6 +1,6 @@
 //! What a segment does as a whole: the verdicts on its parts, put together. Pure but for the shared caches it reads.
 
-use super::prepared::Circumstances;
+use super::prepared::{Circumstances, Entry, Memo};
 use super::statements::Statements;
 use crate::catalog::{Catalog, Cleared};
 use crate::config::settings::{Consistency, RouteSetting};
@@ -95,11 +95,13 @@ pub(super) struct Judge<'a> {
 impl Plan {
     /// Judges the framed segment of `exchange`, resolves its names, and notes in `statements` what it prepares and forgets.
     pub(super) fn make<X: Exchange>(
+        &mut self,
         exchange: &mut X,
         statements: &mut Statements,
         judge: &Judge<'_>,
-    ) -> Self {
-        let mut plan = Self::default();
+    ) {
+        *self = Self::default();
+        let plan = self;
         let base = exchange.base();
         for index in 0..exchange.parts() {
             match exchange.part(index) {
@@ -113,17 +115,18 @@ impl Plan {
                 }
                 Part::Use { name, runs } => {
                     plan.runs += u32::from(runs);
-                    let found = statements.find(name).map(Arc::clone);
-                    if let Some(prepared) = &found
+                    let found = statements.find(name);
+                    if let Some(entry) = found
                         && !statements.is_pending(name)
                     {
-                        plan.judge(index, prepared.text(), judge);
+                        plan.recall(index, entry, judge);
                     }
                     plan.needs_server |= found.is_none();
-                    exchange.resolve(index, found.map_or(Resolution::Missing, Resolution::Statement));
+                    let statement = found.map(|entry| Arc::clone(&entry.prepared));
+                    exchange.resolve(index, statement.map_or(Resolution::Missing, Resolution::Statement));
                 }
                 Part::Forget { name } => {
-                    let known = statements.forget(name);
+                    let known = statements.forget(name).map(|entry| Arc::clone(&entry.prepared));
                     exchange.resolve(index, known.map_or(Resolution::AsIs, Resolution::Statement));
                 }
                 Part::Opaque(class) => {
@@ -144,7 +147,25 @@ impl Plan {
                 Part::Neutral => {}
             }
         }
-        plan
+    }
+
+    // A prepared statement carries its verdict, as long as its circumstances hold and no node taught better.
+    fn recall(&mut self, index: usize, entry: &Entry, judge: &Judge<'_>) {
+        let same = entry.circumstances == judge.circumstances;
+        if let Some(memo) = entry.memo.load().as_deref().filter(|_| same) {
+            self.hint = memo.hint.or(self.hint);
+            self.level = memo.level.or(self.level);
+            return self.add(index, &memo.verdict, memo.cleared.clone());
+        }
+        let mut alone = Self::default();
+        alone.judge(index, entry.prepared.text(), judge);
+        let lasting =
+            alone.unknown.is_empty() && !alone.names_unknown && alone.effects.is_empty() && !alone.early;
+        if let Some(verdict) = alone.verdict.filter(|_| lasting && same) {
+            let cleared = judge.catalog.cleared(judge.path, &verdict.relations);
+            entry.memo.store(Some(Arc::new(Memo { verdict, cleared, hint: alone.hint, level: alone.level })));
+        }
+        self.judge(index, entry.prepared.text(), judge);
     }
 
     fn text(&mut self, index: usize, text: &[u8], judge: &Judge<'_>) {

@@ -1,6 +1,10 @@
 //! Prepared statements, shared by all clients of a cluster that prepared the same text under the same circumstances.
 
+use crate::catalog::Cleared;
+use crate::config::settings::{Consistency, RouteSetting};
 use crate::engine::seam::Prepared;
+use crate::sql::{Lexing, Verdict};
+use arc_swap::ArcSwapOption;
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Weighter};
 use std::hash::{Hash, Hasher};
@@ -20,6 +24,32 @@ pub struct Circumstances {
     pub generation: u64,
     /// A hash of the search path.
     pub path: u64,
+    /// How the text is read.
+    pub lexing: Lexing,
+}
+
+/// What was found out about a statement: it carries its verdict and need not be judged at each run.
+#[derive(Debug)]
+pub struct Memo {
+    /// What it does.
+    pub verdict: Arc<Verdict>,
+    /// Whether its relations are cleared.
+    pub cleared: Cleared,
+    /// A hint in its text.
+    pub hint: Option<RouteSetting>,
+    /// A level in its text.
+    pub level: Option<Consistency>,
+}
+
+/// A shared statement with what is known of it.
+#[derive(Debug)]
+pub struct Entry {
+    /// The statement.
+    pub prepared: Arc<Prepared>,
+    /// Under what it means what it means.
+    pub circumstances: Circumstances,
+    /// What was found out; emptied when a node taught better.
+    pub memo: ArcSwapOption<Memo>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,15 +76,15 @@ impl Equivalent<Key> for Sought<'_> {
 #[derive(Clone, Copy)]
 struct Weight;
 
-impl Weighter<Key, Arc<Prepared>> for Weight {
-    fn weight(&self, key: &Key, _: &Arc<Prepared>) -> u64 {
+impl Weighter<Key, Arc<Entry>> for Weight {
+    fn weight(&self, key: &Key, _: &Arc<Entry>) -> u64 {
         ENTRY_BYTES + 2 * key.body.len() as u64
     }
 }
 
 /// The store; bounded in bytes. What falls out lives on in the clients that hold it.
 pub struct Store {
-    cache: Cache<Key, Arc<Prepared>, Weight>,
+    cache: Cache<Key, Arc<Entry>, Weight>,
     ids: AtomicU64,
 }
 
@@ -66,18 +96,17 @@ impl Default for Store {
 
 impl Store {
     /// The shared statement of that body; made when there is none. A look-up of a known one allocates nothing.
-    pub fn get(&self, circumstances: Circumstances, body: &[u8], text: &[u8]) -> Arc<Prepared> {
+    pub fn get(&self, circumstances: Circumstances, body: &[u8], text: &[u8]) -> Arc<Entry> {
         if let Some(known) = self.cache.get(&Sought(circumstances, body)) {
             return known;
         }
         // The text stands at the front of the body in every engine's form of it.
-        let prepared = Arc::new(Prepared {
-            id: self.ids.fetch_add(1, Ordering::Relaxed),
-            body: body.into(),
-            text: 0..text.len(),
-        });
-        self.cache.insert(Key { circumstances, body: body.into() }, Arc::clone(&prepared));
-        prepared
+        let prepared =
+            Prepared { id: self.ids.fetch_add(1, Ordering::Relaxed), body: body.into(), text: 0..text.len() };
+        let entry =
+            Arc::new(Entry { prepared: Arc::new(prepared), circumstances, memo: ArcSwapOption::empty() });
+        self.cache.insert(Key { circumstances, body: body.into() }, Arc::clone(&entry));
+        entry
     }
 
     /// Bytes that the store takes.
@@ -94,12 +123,13 @@ mod tests {
     #[test]
     fn equal_bodies_share_one_statement_while_circumstances_are_equal() {
         let store = Store::default();
-        let now = Circumstances { generation: 1, path: 0 };
+        let lexing = Lexing::new(crate::engine::words::Dialect::Postgres);
+        let now = Circumstances { generation: 1, path: 0, lexing };
         let a = store.get(now, b"select 1\0\0\0", b"select 1");
         let b = store.get(now, b"select 1\0\0\0", b"select 1");
         assert!(Arc::ptr_eq(&a, &b));
-        assert_eq!(a.text(), b"select 1");
-        let later = store.get(Circumstances { generation: 2, path: 0 }, b"select 1\0\0\0", b"select 1");
-        assert_ne!(a.id, later.id);
+        assert_eq!(a.prepared.text(), b"select 1");
+        let later = store.get(Circumstances { generation: 2, ..now }, b"select 1\0\0\0", b"select 1");
+        assert_ne!(a.prepared.id, later.prepared.id);
     }
 }

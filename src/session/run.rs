@@ -97,8 +97,9 @@ impl<E: Engine> Session<E> {
                     return Err(End::Sent(Box::new(violation)));
                 }
                 Some(Ok(Inbound::Segment)) => {
-                    self.core.place.last_request.store(clock::now().0, Ordering::Relaxed);
-                    unit::serve(&mut self.core, &mut exchange, &mut self.client).await?;
+                    let now = clock::now();
+                    self.core.place.last_request.store(now.0, Ordering::Relaxed);
+                    unit::serve(&mut self.core, &mut exchange, &mut self.client, now).await?;
                 }
             }
             if let Some(why) = self.core.place.doom().filter(|_| self.core.tx == TxState::Idle) {

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Takes over what a unit did, and gives the backend back when nothing keeps it.
-pub(super) async fn unit<E: Engine>(
+pub(super) fn unit<E: Engine>(
     core: &mut Core<E>,
     exchange: &mut Box<E::Exchange>,
     plan: &Plan,
@@ -46,7 +46,7 @@ pub(super) async fn unit<E: Engine>(
     if core.must_keep() || exchange.is_mid_unit() {
         return;
     }
-    give_back(core);
+    give_back(core, now);
 }
 
 // The instants that floors are made of.
@@ -292,17 +292,14 @@ fn figures<E: Engine>(
 }
 
 /// Gives the backend back: at once when nothing is on its way to it, else when it has arrived; cleaned first when it is not clean.
-pub(super) fn give_back<E: Engine>(core: &mut Core<E>) {
+pub(super) fn give_back<E: Engine>(core: &mut Core<E>, now: Tick) {
     let Some(mut held) = core.let_go() else { return };
-    if let Some(view) = core.shared.state.view.load().node(held.node) {
-        view.live.active.fetch_sub(1, Ordering::Relaxed);
-    }
     let dirt = held.lease.dirt();
     if held.lease.tx() != TxState::Idle || dirt == Dirt::Incurable {
         return held.lease.close();
     }
     if held.lease.cancel_target().coming.load(Ordering::Acquire) == 0 && dirt == Dirt::Clean {
-        return held.lease.give_back(clock::now());
+        return held.lease.give_back(now);
     }
     let reset_limit = core.shared.settings.load().timeouts.connect;
     task::spawn("clean backend", async move {
@@ -329,13 +326,8 @@ pub(super) fn leave<E: Engine>(core: &mut Core<E>) {
     core.pin_entry = None;
     let in_transaction = core.tx != TxState::Idle;
     if core.exchange.is_some() || in_transaction {
-        if let Some(held) = &core.held
-            && let Some(view) = core.shared.state.view.load().node(held.node)
-        {
-            view.live.active.fetch_sub(1, Ordering::Relaxed);
-        }
         core.drop_backend();
     } else {
-        give_back(core);
+        give_back(core, clock::now());
     }
 }

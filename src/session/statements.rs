@@ -1,23 +1,24 @@
 //! The prepared statements of one client, by the names that it gave them.
 
-use crate::engine::seam::{Prepared, Resolution};
+use super::prepared::Entry;
+use crate::engine::seam::Resolution;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// Names and what they stand for. What is prepared in a unit counts within it at once, and for good when the server has confirmed it.
 #[derive(Debug, Default)]
 pub(super) struct Statements {
-    named: HashMap<Box<[u8]>, Arc<Prepared>>,
-    anonymous: Option<Arc<Prepared>>,
-    pending: Vec<(u16, Box<[u8]>, Arc<Prepared>)>,
+    named: HashMap<Box<[u8]>, Arc<Entry>>,
+    anonymous: Option<Arc<Entry>>,
+    pending: Vec<(u16, Box<[u8]>, Arc<Entry>)>,
     // Whether the anonymous statement was prepared in this very unit.
     anonymous_pending: bool,
-    forgotten: Vec<(Box<[u8]>, Arc<Prepared>)>,
+    forgotten: Vec<(Box<[u8]>, Arc<Entry>)>,
 }
 
 impl Statements {
     /// Notes that the part `index` of the segment prepares `name`.
-    pub(super) fn prepare(&mut self, index: usize, name: &[u8], prepared: &Arc<Prepared>) -> Resolution {
+    pub(super) fn prepare(&mut self, index: usize, name: &[u8], prepared: &Arc<Entry>) -> Resolution {
         if !name.is_empty() && self.find(name).is_some() {
             return Resolution::Duplicate;
         }
@@ -28,12 +29,12 @@ impl Statements {
         } else {
             self.pending.push((u16::try_from(index).unwrap_or(u16::MAX), name.into(), Arc::clone(prepared)));
         }
-        Resolution::Statement(Arc::clone(prepared))
+        Resolution::Statement(Arc::clone(&prepared.prepared))
     }
 
     /// What `name` stands for.
     #[must_use]
-    pub(super) fn find(&self, name: &[u8]) -> Option<&Arc<Prepared>> {
+    pub(super) fn find(&self, name: &[u8]) -> Option<&Arc<Entry>> {
         if name.is_empty() {
             return self.anonymous.as_ref();
         }
@@ -51,7 +52,7 @@ impl Statements {
     }
 
     /// Forgets `name`; returns what it stood for.
-    pub(super) fn forget(&mut self, name: &[u8]) -> Option<Arc<Prepared>> {
+    pub(super) fn forget(&mut self, name: &[u8]) -> Option<Arc<Entry>> {
         if name.is_empty() {
             self.anonymous = None;
             return None;

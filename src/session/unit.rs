@@ -50,14 +50,27 @@ pub(super) async fn serve<E: Engine>(
     core: &mut Core<E>,
     exchange: &mut Box<E::Exchange>,
     client: &mut Stream,
+    began: Tick,
 ) -> Result<(), End> {
-    let began = clock::now();
-    let mut plan = judge::plan(core, exchange).await;
-    if local::answers(core, &plan) {
-        local::answer(core, exchange, &plan);
+    let mut plan = core.plan.take().unwrap_or_default();
+    judge::plan(core, exchange, &mut plan).await;
+    let served = run(core, exchange, client, &mut plan, began).await;
+    core.plan = Some(plan);
+    served
+}
+
+async fn run<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    client: &mut Stream,
+    plan: &mut Plan,
+    began: Tick,
+) -> Result<(), End> {
+    if local::answers(core, plan) {
+        local::answer(core, exchange, plan);
         return flush::<E>(exchange, client).await;
     }
-    if let Some(error) = local::refuses(core, exchange, &plan) {
+    if let Some(error) = local::refuses(core, exchange, plan) {
         return refuse(core, exchange, client, &error).await;
     }
     let mut attempt = Attempt::default();
@@ -67,7 +80,7 @@ pub(super) async fn serve<E: Engine>(
         {
             return kept_backend_is_void(core, exchange, client, error).await;
         }
-        if let Err(error) = checkout::obtain(core, exchange, &plan, &mut attempt).await {
+        if let Err(error) = checkout::obtain(core, exchange, plan, &mut attempt, began).await {
             core.statements.undo();
             if error.fatal {
                 return Err(End::Sent(Box::new(error)));
@@ -75,17 +88,17 @@ pub(super) async fn serve<E: Engine>(
             return refuse(core, exchange, client, &error).await;
         }
         core.place.set_activity(Activity::Active);
-        match relay(core, exchange, client, &mut plan, &attempt).await {
+        match relay(core, exchange, client, plan, &attempt).await {
             Ended::Settled(outcome) => {
-                settle::unit(core, exchange, &plan, &outcome, began).await;
+                settle::unit(core, exchange, plan, &outcome, began);
                 return Ok(());
             }
             Ended::Again(refusal) => {
                 core.shared.stats.count(ClusterCount::Reruns);
-                judge::learn(core, exchange, &plan, &refusal);
+                judge::learn(core, exchange, plan, &refusal);
                 attempt.refused = true;
             }
-            Ended::Lost(lost) => match lost_backend(core, exchange, &plan, &mut attempt, lost) {
+            Ended::Lost(lost) => match lost_backend(core, exchange, plan, &mut attempt, lost) {
                 None => core.shared.stats.count(ClusterCount::Retries),
                 Some(error) => return void(core, exchange, client, error).await,
             },
@@ -242,10 +255,10 @@ async fn relay<E: Engine>(
                 if poll_fn(|cx| exchange.poll_repeat(cx, &mut held.lease)).await.is_err() {
                     exchange.rewind();
                 }
-                settle::give_back(core);
+                settle::give_back(core, clock::now());
                 return Ended::Again(refusal);
             }
-            Relay::More => match more(core, exchange, client, plan).await {
+            Relay::More => match Box::pin(more(core, exchange, client, plan)).await {
                 Ok(()) => {}
                 Err(ended) => return ended,
             },
@@ -267,7 +280,8 @@ async fn more<E: Engine>(
         Ok(Inbound::Goodbye) => return Err(Ended::ClientLost),
         Err(violation) => return Err(Ended::Over(Box::new(violation))),
     }
-    let next = judge::plan(core, exchange).await;
+    let mut next = Box::<Plan>::default();
+    judge::plan(core, exchange, &mut next).await;
     if core.on_replica()
         && (next.class != Class::Read || next.pin.is_some() || next.transaction != Transaction::None)
     {
@@ -279,7 +293,7 @@ async fn more<E: Engine>(
     if !core.may_speak() {
         return Err(Ended::Void(Box::new(unknown_outcome(core))));
     }
-    plan.merge(next);
+    plan.merge(*next);
     let mut treatment = treatment::<E>(core, exchange, plan);
     treatment.hold_back = false;
     let Some(held) = &mut core.held else { return Err(Ended::Lost(Lost::default())) };

@@ -198,7 +198,11 @@ impl<E: Front> Working<E> {
 }
 
 fn refusal(user: &str, error: &ClientError) -> TurnedAway {
-    TurnedAway { why: format!("user {user}: {error}"), guess: false, fault: Fault::Client }
+    TurnedAway {
+        why: format!("user {user}: {error}"),
+        guess: error.sqlstate == "28P01",
+        fault: Fault::Client,
+    }
 }
 
 impl<E: Front> Running for Working<E> {

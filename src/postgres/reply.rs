@@ -362,6 +362,7 @@ impl Reply {
             return Some(Step::Fatal(refusal));
         }
         self.outcome.failed = Some(refusal.sqlstate);
+        self.tell.clear();
         self.success_at = None;
         let marked = &refusal.sqlstate == b"26000" && refusal.message.contains(MARKER);
         if let Some(instead) = self.duplicate.take().filter(|_| marked) {

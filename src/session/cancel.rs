@@ -26,6 +26,7 @@ pub fn request<E: Engine>(shared: &Arc<Shared<E>>, id: u32, secret: &[u8]) {
     let current = entry.current.lock();
     match &*current {
         Some(current) => send(shared, current),
+        None if entry.cancel_wait() => shared.stats.count(ClusterCount::CancelsSent),
         None => shared.stats.count(ClusterCount::CancelsDropped),
     }
 }

@@ -6,7 +6,7 @@ use super::registry::Activity;
 use super::unit::{Attempt, may_see_sequences};
 use crate::clock::{self, Tick};
 use crate::cluster::{ClusterView, NodeView};
-use crate::config::settings::{Cluster, Consistency, ConsistencyWait, PoolMode};
+use crate::config::settings::{Cluster, Consistency, ConsistencyWait, PoolMode, RouteSetting};
 use crate::engine::seam::{Backend, Birth, Engine, Exchange, OpenError};
 use crate::engine::{Certainty, Class, Dirt, NodeId, Pin, PinReason, TxState};
 use crate::error::{ClientError, Fault, Retry};
@@ -74,7 +74,8 @@ fn at_once<E: Engine>(core: &mut Core<E>, plan: &Plan, attempt: &mut Attempt, no
 }
 
 fn purpose(plan: &Plan) -> Purpose {
-    if plan.class == Class::Write { Purpose::Write } else { Purpose::Read }
+    let writes = plan.class == Class::Write || plan.transaction != Transaction::None;
+    if writes { Purpose::Write } else { Purpose::Read }
 }
 
 fn choose<E: Engine>(
@@ -166,6 +167,12 @@ fn ask<E: Engine>(core: &Core<E>, settings: &Cluster, plan: &Plan, attempt: &mut
         // Every other transaction is the primary's.
         _ => ask.class = Class::Write,
     }
+    if !plan.effects.is_empty() {
+        // Settings are judged and reported by the primary, whatever node they are carried to later.
+        ask.class = ask.class.max(Class::NodeLocal);
+        ask.hint = None;
+        ask.route = RouteSetting::Auto;
+    }
     if plan.pin.is_some() || core.lane.mode == PoolMode::Session {
         ask.class = Class::Write;
         ask.hint = None;
@@ -239,10 +246,17 @@ async fn hold<E: Engine>(
         return Err(no_primary(core, settings, "the statements that wait for one fill failover.hold_bytes"));
     }
     core.place.set_activity(Activity::Waiting);
-    let opened =
-        tokio::time::timeout_at(clock::deadline(until.since(now)), core.shared.state.gate.opened()).await;
+    let opened = tokio::select! {
+        biased;
+        error = poll_fn(|cx| core.place.poll_interrupt(cx)) => Err(Some(error)),
+        pass = core.shared.state.gate.opened() => Ok(pass),
+        () = tokio::time::sleep_until(clock::deadline(until.since(now))) => Err(None),
+    };
     core.shared.unhold(bytes);
-    opened.map_err(|_| {
+    opened.map_err(|interrupt| {
+        if let Some(error) = interrupt {
+            return error;
+        }
         core.shared.stats.count(ClusterCount::HeldTimeouts);
         no_primary(core, settings, &format!("waited {:?} for one (failover.hold)", settings.failover.hold))
     })
@@ -370,11 +384,16 @@ async fn wait_and_open<E: Engine>(
     let limit = settings.pool.queue_timeout;
     core.place.set_activity(Activity::Waiting);
     core.place.waiting_since.store(since.0, Ordering::Relaxed);
-    let slot = &mut core.slot;
-    let taking = poll_fn(|cx| pool.poll_take(slot, &want, since, cx));
-    let taken = match tokio::time::timeout_at(clock::deadline(limit), taking).await {
-        Ok(taken) => taken,
-        Err(_) => {
+    let (slot, place) = (&mut core.slot, &core.place);
+    let taken = tokio::select! {
+        biased;
+        taken = poll_fn(|cx| pool.poll_take(slot, &want, since, cx)) => taken,
+        error = poll_fn(|cx| place.poll_interrupt(cx)) => {
+            core.slot.clear();
+            core.place.waiting_since.store(0, Ordering::Relaxed);
+            return Err(Missed::Client(Box::new(error)));
+        }
+        () = tokio::time::sleep_until(clock::deadline(limit)) => {
             core.slot.clear();
             core.place.waiting_since.store(0, Ordering::Relaxed);
             core.shared.stats.count(ClusterCount::QueueTimeouts);
@@ -456,7 +475,8 @@ async fn open<E: Engine>(
         Err(error) => {
             core.shared.stats.count(ClusterCount::BackendsFailed);
             tracing::debug!(node = %target.name, user = %core.lane.identity.user, %error, "backend not opened");
-            Err(if error.retry == Retry::Never {
+            // A replica may not have replayed a new password or database yet: the primary's word counts.
+            Err(if error.retry == Retry::Never && pass.is_some() {
                 Missed::Client(Box::new(ClientError::server(
                     error.sqlstate.unwrap_or(*b"08001"),
                     error.message,

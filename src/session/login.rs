@@ -65,6 +65,12 @@ async fn admit<E: Front>(
     let settings = shared.settings.load_full();
     let found = settings.databases.iter().find(|d| d.alias == database);
     let real = found.map_or(&database, |d| &d.name);
+    let listed = settings.users.list.iter().find(|listed| listed.name == user);
+    if listed.is_some_and(|listed| !listed.databases.is_empty() && !listed.databases.contains(&database)) {
+        let text = format!("permission denied for database \"{database}\"");
+        return Err(ClientError::new("42501", 1044, text)
+            .hint("users.list of the proxy's configuration names the databases of this user"));
+    }
     let limits = E::access(door, &user, real).await?;
     let limits = if superuser { Limits::default() } else { limits };
     let now = clock::now();

@@ -255,6 +255,28 @@ impl Plan {
         }
     }
 
+    fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.effects.iter().flat_map(|(_, verdict)| match &verdict.effect {
+            Effect::Changes(changes) => changes.iter(),
+            _ => [].iter(),
+        })
+    }
+
+    /// Whether settings return to the client's start-up values: not to the server's, which it would report.
+    pub(super) fn resets(&self) -> bool {
+        self.changes()
+            .any(|change| matches!(change, Change::Reset(_) | Change::ResetAll | Change::DiscardAll))
+    }
+
+    /// Whether this one does.
+    pub(super) fn resets_setting(&self, setting: &str) -> bool {
+        self.changes().any(|change| match change {
+            Change::Reset(name) => name.eq_ignore_ascii_case(setting),
+            Change::ResetAll | Change::DiscardAll => true,
+            _ => false,
+        })
+    }
+
     fn raise(&mut self, class: Class, verdict: Option<&Arc<Verdict>>) {
         let doubtful = verdict
             .is_none_or(|v| matches!(v.reason, Reason::Unparsed | Reason::Function(_) | Reason::Operator(_)));

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::task::Context;
+use std::task::{Context, Poll};
 use tokio::sync::Notify;
 
 /// Where no server's process ids lie (Linux gives at most 2^22): ids that clients see start here.
@@ -63,6 +63,7 @@ pub struct ClientEntry {
     /// Why it keeps its backend.
     pub pin: Mutex<Option<Pin>>,
     waker: AtomicWaker,
+    cancelled: AtomicBool,
     doomed: AtomicBool,
     doom: Mutex<Option<ClientError>>,
 }
@@ -81,6 +82,9 @@ impl ClientEntry {
 
     /// Says what it does.
     pub fn set_activity(&self, activity: Activity) {
+        if activity == Activity::Waiting {
+            self.cancelled.store(false, Ordering::Release);
+        }
         self.activity.store(activity as u8, Ordering::Relaxed);
     }
 
@@ -89,6 +93,27 @@ impl ClientEntry {
         *self.doom.lock() = Some(why);
         self.doomed.store(true, Ordering::Release);
         self.waker.wake();
+    }
+
+    /// Its client wants the statement cancelled that waits for a backend or a primary; true when one does.
+    pub fn cancel_wait(&self) -> bool {
+        let waits = self.activity() == Activity::Waiting;
+        if waits {
+            self.cancelled.store(true, Ordering::Release);
+            self.waker.wake();
+        }
+        waits
+    }
+
+    /// Ready when a wait must end: its client cancelled the statement, or the session is to end.
+    pub fn poll_interrupt(&self, cx: &Context<'_>) -> Poll<ClientError> {
+        if let Some(doom) = self.poll_doom(cx) {
+            return Poll::Ready(doom.fatal());
+        }
+        if self.cancelled.swap(false, Ordering::AcqRel) {
+            return Poll::Ready(ClientError::new("57014", 1317, "canceling statement due to user request"));
+        }
+        Poll::Pending
     }
 
     /// Whether it is to end; registers to be woken when it is.
@@ -201,6 +226,7 @@ impl Registry {
             current: Mutex::new(None),
             pin: Mutex::new(None),
             waker: AtomicWaker::new(),
+            cancelled: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
             doom: Mutex::new(None),
         });

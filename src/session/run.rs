@@ -98,6 +98,9 @@ impl<E: Engine> Session<E> {
                 }
                 Some(Ok(Inbound::Segment)) => {
                     let now = clock::now();
+                    if let Some(pinned) = &self.core.pin_entry {
+                        pinned.busy();
+                    }
                     self.core.place.last_request.store(now.0, Ordering::Relaxed);
                     unit::serve(&mut self.core, &mut exchange, &mut self.client, now).await?;
                 }
@@ -109,6 +112,9 @@ impl<E: Engine> Session<E> {
         }
         let idle = if self.core.tx == TxState::Idle { Activity::Idle } else { Activity::IdleInTransaction };
         self.core.place.set_activity(idle);
+        if let Some(pinned) = &self.core.pin_entry {
+            pinned.idle(clock::now());
+        }
         exchange.shrink();
         self.core.shared.return_exchange(exchange);
         Ok(())
@@ -182,7 +188,13 @@ impl<E: Engine> Session<E> {
                 if let Some(node) = node {
                     self.core.shared.state.suspect(node, &lost.reason);
                 }
-                let error = unit::lost_while_kept(&self.core, &lost.reason);
+                let error = match lost.sqlstate {
+                    // A time-out of the server's own: its words say it best.
+                    Some(sqlstate) if matches!(&sqlstate, b"25P03" | b"25P04" | b"57P05") => {
+                        ClientError::server(sqlstate, lost.reason).fatal()
+                    }
+                    _ => unit::lost_while_kept(&self.core, &lost.reason),
+                };
                 self.core.drop_backend();
                 Err(End::Sent(Box::new(error)))
             }

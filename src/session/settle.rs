@@ -33,7 +33,7 @@ pub(super) fn unit<E: Engine>(
         core.statements.forget_anonymous();
     }
     freshness(core, plan, outcome, was, now);
-    reported(core, exchange);
+    reported(core, exchange, plan);
     effects(core, exchange, plan, outcome, was);
     if plan.ddl || outcome.ddl {
         core.lane.catalog.forget();
@@ -67,9 +67,9 @@ fn freshness<E: Engine>(core: &mut Core<E>, plan: &Plan, outcome: &Outcome, was:
         core.tx_wrote = false;
     }
     if held.pass.is_some() {
-        // What the primary showed, no replica is known to have.
-        core.sticky = None;
-        if plan.class == Class::Read || plan.writes {
+        if plan.writes || (plan.class == Class::Read && plan.effects.is_empty()) {
+            // What the primary showed, no replica is known to have.
+            core.sticky = None;
             core.last_read_end = now;
         }
     } else {
@@ -78,7 +78,15 @@ fn freshness<E: Engine>(core: &mut Core<E>, plan: &Plan, outcome: &Outcome, was:
     }
 }
 
-fn reported<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) {
+fn reported<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Plan) {
+    if plan.resets() {
+        if exchange.reported().is_empty() {
+            return;
+        }
+        exchange.reported().clear();
+        core.told.retain(|(name, _)| !plan.resets_setting(name));
+        return core.read_anew();
+    }
     if exchange.reported().is_empty() {
         return;
     }

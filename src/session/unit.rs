@@ -200,8 +200,8 @@ fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> 
     let replica = core.on_replica();
     Treatment {
         hold_back: replica && plan.repeatable && core.tx == TxState::Idle && !exchange.is_mid_unit(),
-        ask_gate: !replica && plan.class == Class::Write,
-        report_settings: !replica,
+        ask_gate: !replica && (plan.class == Class::Write || core.tx_wrote),
+        report_settings: !replica && !plan.resets(),
     }
 }
 
@@ -215,6 +215,9 @@ async fn relay<E: Engine>(
     let treatment = treatment::<E>(core, exchange, plan);
     let Some(held) = &mut core.held else { return Ended::Lost(Lost::default()) };
     exchange.compose(&mut held.lease, treatment);
+    if plan.resets() {
+        tell_reset(core, exchange, plan);
+    }
     let query = core.shared.settings.load().timeouts.query;
     let mut limit = (!query.is_zero()).then(|| Box::pin(tokio::time::sleep_until(clock::deadline(query))));
     loop {
@@ -268,6 +271,16 @@ async fn relay<E: Engine>(
     }
 }
 
+// What a reset brings back is what the client was greeted with, whatever the server's own values are.
+fn tell_reset<E: Engine>(core: &Core<E>, exchange: &mut E::Exchange, plan: &Plan) {
+    for (name, told) in core.told.iter().filter(|(name, _)| plan.resets_setting(name)) {
+        let greeted = core.greeting.iter().find(|(greeted, _)| greeted == name);
+        if let Some((name, greeted)) = greeted.filter(|(_, greeted)| greeted != told) {
+            exchange.tell_setting(name, greeted);
+        }
+    }
+}
+
 // The client sent more of a unit whose first part has left already: it goes to the same backend, or nowhere.
 async fn more<E: Engine>(
     core: &mut Core<E>,
@@ -283,7 +296,10 @@ async fn more<E: Engine>(
     let mut next = Box::<Plan>::default();
     judge::plan(core, exchange, &mut next).await;
     if core.on_replica()
-        && (next.class != Class::Read || next.pin.is_some() || next.transaction != Transaction::None)
+        && (next.class != Class::Read
+            || next.pin.is_some()
+            || next.transaction != Transaction::None
+            || !next.effects.is_empty())
     {
         let error = ClientError::new("40001", 1213, "this pipeline began as a read and goes on as a write: it cannot move to the primary")
             .hint("send it again; or mark the first statement /* primacy:primary */, or send a Sync between reads and writes");

@@ -90,7 +90,12 @@ fn choose<E: Engine>(
         return (Choice::Primary, Why::Class);
     }
     let ask = ask(core, settings, plan, attempt, now);
-    route(&ask, view, core.routing(settings), &core.shared.balancer)
+    let (choice, why) = route(&ask, view, core.routing(settings), &core.shared.balancer);
+    if why == Why::NotFresh {
+        // Also when it does not wait: only rounds show when waiting is worth it again.
+        core.shared.state.rounds.ask();
+    }
+    (choice, why)
 }
 
 // The long way: until a backend is had or the client's patience is over.

@@ -76,7 +76,7 @@ fn workers(threads: usize) -> std::io::Result<Runtime> {
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(path: PathBuf, settings: Settings, ready: impl FnOnce(&App)) -> Result<(), StartError> {
+pub fn run(path: PathBuf, settings: Settings, ready: impl FnOnce(&Arc<App>)) -> Result<(), StartError> {
     limits::raise_open_files();
     let monitors = SideThread::start("monitor").map_err(StartError::Runtime)?;
     let runtime = workers(settings.runtime.workers).map_err(StartError::Runtime)?;

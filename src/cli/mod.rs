@@ -2,6 +2,7 @@
 
 mod admin;
 mod check;
+mod demo;
 mod explain;
 mod run;
 mod schema;
@@ -33,6 +34,8 @@ enum Command {
     Explain(explain::Args),
     /// Run the proxy
     Run(run::Args),
+    /// Start a throwaway cluster of real servers on this machine, with Primacy in front
+    Demo(demo::Args),
     /// Print the JSON schema of the configuration file
     #[command(hide = true)]
     Schema,
@@ -55,6 +58,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Exit
         Command::Status(args) => status::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::run(args),
         Command::Schema => schema::run(),
     }
 }

@@ -44,6 +44,12 @@ pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// The tokio instant of a tick: the form that timers want.
+#[must_use]
+pub fn instant(tick: Tick) -> tokio::time::Instant {
+    tokio::time::Instant::from_std(*START + Duration::from_nanos(tick.0))
+}
+
 /// The tokio instant that lies `after` from now: the form that timers want.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this module is where time comes from")]

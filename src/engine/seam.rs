@@ -127,7 +127,7 @@ pub enum Relay {
     /// The unit is answered, and the answer is with the client.
     Settled(Outcome),
     /// The server's side broke.
-    BackendLost(Lost),
+    BackendLost(Box<Lost>),
     /// The client's side broke, or left.
     ClientLost,
 }
@@ -271,6 +271,9 @@ pub trait Exchange: Default + Send + Sync + 'static {
     fn traffic(&mut self) -> (u64, u64);
 }
 
+/// Settings that a server reported, by name in its own spelling.
+pub type Reported = Vec<(Box<str>, Box<str>)>;
+
 /// An answer that the proxy gives by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer<'a> {
@@ -370,10 +373,7 @@ pub trait Backend: Pooled + Sync + Sized {
     fn set_tracked(&mut self, tracked: Arc<Tracked>);
 
     /// Brings its settings to `wanted`, as a unit of its own; returns the reported settings that changed.
-    fn carry(
-        &mut self,
-        wanted: &Arc<Tracked>,
-    ) -> impl Future<Output = Result<Vec<(Box<str>, Box<str>)>, ClientError>> + Send;
+    fn carry(&mut self, wanted: &Arc<Tracked>) -> impl Future<Output = Result<Reported, ClientError>> + Send;
 
     /// All settings that the server has reported to this backend, by name in the server's own spelling.
     fn parameters(&self) -> &[(Box<str>, Box<str>)];

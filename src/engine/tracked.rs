@@ -2,7 +2,7 @@
 
 use foldhash::quality::FixedState;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
 /// Settings that differ from what a fresh backend of the same user and database has, by lower-case name. Two sessions with equal
 /// settings have equal keys, so that a pool can prefer a backend that needs no change.
@@ -46,6 +46,12 @@ impl Tracked {
         self.values.is_empty()
     }
 
+    /// Whether it has custom settings (`app.tenant`), whose absence no reset brings back.
+    #[must_use]
+    pub fn has_custom(&self) -> bool {
+        self.values.keys().any(|name| name.contains('.'))
+    }
+
     /// Gives a setting a value.
     pub fn set(&mut self, name: &str, value: &str) {
         self.values.insert(name.into(), value.into());
@@ -63,9 +69,7 @@ impl Tracked {
             self.key = 0;
             return;
         }
-        let mut hasher = FixedState::with_seed(0x7072_696d_6163_7931).build_hasher();
-        self.values.hash(&mut hasher);
-        self.key = hasher.finish() | 1;
+        self.key = FixedState::with_seed(0x7072_696d_6163_7931).hash_one(&self.values) | 1;
     }
 }
 

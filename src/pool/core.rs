@@ -13,7 +13,8 @@ use std::task::Waker;
 
 /// A backend and what the pool knows of it.
 pub(super) struct Conn<B> {
-    pub(super) backend: B,
+    // Boxed: it is handed from one to the next, and leases live in sessions.
+    pub(super) backend: Box<B>,
     /// The pool's when it was opened.
     pub(super) generation: u64,
     pub(super) jitter: u8,
@@ -262,7 +263,7 @@ impl<B: Pooled> Core<B> {
     pub(super) fn sift(&mut self, mut stays: impl FnMut(&Idle<B>) -> bool) -> Vec<B> {
         let (kept, gone): (Vec<_>, Vec<_>) = self.idle.drain(..).partition(|idle| stays(idle));
         self.idle = kept;
-        gone.into_iter().map(|idle| idle.conn.backend).collect()
+        gone.into_iter().map(|idle| *idle.conn.backend).collect()
     }
 
     pub(super) fn is_quiet(&self) -> bool {

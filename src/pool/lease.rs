@@ -64,7 +64,10 @@ impl<B: Pooled> Permit<B> {
         let purpose = self.place.purpose;
         let jitter = self.place.pool.as_ref().map_or(0, |pool| pool.opened(purpose));
         self.place.held = Held::Active;
-        Lease { conn: Conn { backend, generation: self.generation, jitter }, place: self.place }
+        Lease {
+            conn: Conn { backend: Box::new(backend), generation: self.generation, jitter },
+            place: self.place,
+        }
     }
 }
 

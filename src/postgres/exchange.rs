@@ -164,12 +164,12 @@ impl Exchange {
     }
 
     fn lost(&self, reason: String, refusal: Option<&Refusal>) -> Relay {
-        Relay::BackendLost(Lost {
+        Relay::BackendLost(Box::new(Lost {
             sent: self.sent_any,
             answered: self.reply.answered,
             sqlstate: refusal.map(|refusal| refusal.sqlstate),
             reason: refusal.map_or(reason, |refusal| refusal.message.clone()),
-        })
+        }))
     }
 
     fn step(&mut self, backend: &mut Backend) -> Option<Relay> {
@@ -608,7 +608,7 @@ impl Seam for Exchange {
             self.reply.alias = (backend.alias, backend.cancel.pid);
             match self.step(backend) {
                 None => {}
-                Some(Relay::BackendLost(lost)) => return Poll::Ready(Err(lost)),
+                Some(Relay::BackendLost(lost)) => return Poll::Ready(Err(*lost)),
                 Some(_) => {
                     return Poll::Ready(Err(gone("the server answered without being asked".to_owned())));
                 }

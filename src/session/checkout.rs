@@ -1,36 +1,28 @@
 //! Finds the node for a unit, and a backend on it: routing, the hold for a primary, the barrier for a fresh replica, the pool.
 
-use super::core::{Core, Held};
+use super::acquire::{Missed, hand_over, is_prepared, micros, open, prepare, queue, take};
+use super::core::Core;
 use super::plan::Plan;
 use super::registry::Activity;
-use super::unit::{Attempt, may_see_sequences};
+use super::unit::Attempt;
 use crate::clock::{self, Tick};
-use crate::cluster::{ClusterView, NodeView};
+use crate::cluster::{ClusterView, Health};
 use crate::config::settings::{Cluster, Consistency, ConsistencyWait, PoolMode, RouteSetting};
-use crate::engine::seam::{Backend, Birth, Engine, Exchange, OpenError};
-use crate::engine::{Certainty, Class, Dirt, NodeId, Pin, PinReason, TxState};
-use crate::error::{ClientError, Fault, Retry};
+use crate::engine::seam::{Engine, Exchange};
+use crate::engine::{Class, NodeId};
+use crate::error::ClientError;
 use crate::failover::Pass;
-use crate::pool::{Lease, Permit, Pool, Purpose, TakeError, Taken, Want};
+use crate::pool::{Purpose, Taken, Want};
 use crate::routing::{Ask, Choice, Why, route};
 use crate::sql::Transaction;
 use crate::telemetry::{ClusterCount, Routed};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long a read waits for a fresh replica at `consistency_wait: auto`, with a free primary and with a busy one.
 const PATIENCE_FREE: Duration = Duration::from_millis(3);
 const PATIENCE_BUSY: Duration = Duration::from_millis(10);
-
-/// Why no backend could be had on a node, and whether another may do.
-enum Missed {
-    /// The node cannot be used now.
-    Node(String),
-    /// The client is to be told.
-    Client(Box<ClientError>),
-}
 
 /// Sees to it that the session holds a backend on which `plan` may run, carrying the session's settings. What need not wait does not: only the
 /// slow ways are futures of their own, boxed so that they do not make every session's larger.
@@ -41,8 +33,12 @@ pub(super) async fn obtain<E: Engine>(
     attempt: &mut Attempt,
     now: Tick,
 ) -> Result<(), ClientError> {
-    if core.held.is_none() && !at_once(core, plan, attempt, now) {
-        Box::pin(search(core, exchange, plan, attempt)).await?;
+    if core.held.is_none() {
+        match at_once(core, plan, attempt, now) {
+            Quick::Held => {}
+            Quick::Queue(place) => in_turn(core, exchange, plan, attempt, place, now).await?,
+            Quick::Search => Box::pin(search(core, exchange, plan, attempt)).await?,
+        }
     }
     if is_prepared(core, plan) {
         return Ok(());
@@ -50,27 +46,87 @@ pub(super) async fn obtain<E: Engine>(
     Box::pin(prepare(core, plan)).await
 }
 
+// What a first look came to.
+enum Quick {
+    // An idle backend was there.
+    Held,
+    // The node is known, but all its backends are busy.
+    Queue(Wanted),
+    // No node, or no primary, as things are.
+    Search,
+}
+
+// What is waited for in a pool's queue.
+struct Wanted {
+    node: NodeId,
+    pass: Option<Pass>,
+    purpose: Purpose,
+    chosen: (Choice, Why),
+}
+
 // The common way: the node is known, the gate is open, a backend is idle.
-fn at_once<E: Engine>(core: &mut Core<E>, plan: &Plan, attempt: &mut Attempt, now: Tick) -> bool {
+fn at_once<E: Engine>(core: &mut Core<E>, plan: &Plan, attempt: &mut Attempt, now: Tick) -> Quick {
     let shared = Arc::clone(&core.shared);
     let settings = shared.settings.load();
     let view = shared.state.view.load();
-    let (choice, why) = choose(core, &settings, &view, plan, attempt, now);
-    let (node, pass, purpose) = match choice {
+    let chosen = choose(core, &settings, &view, plan, attempt, now);
+    let (node, pass, purpose) = match chosen.0 {
         Choice::Node(node) => (node, None, Purpose::Read),
         Choice::Primary => match shared.state.gate.now() {
             Some(pass) => (pass.node, Some(pass), purpose(plan)),
-            None => return false,
+            None => return Quick::Search,
         },
-        Choice::Wait | Choice::Nobody => return false,
+        Choice::Wait | Choice::Nobody => return Quick::Search,
     };
     let want = Want { state_key: core.wanted.key(), purpose };
-    let Some(lease) = core.lane.pool(node).and_then(|pool| pool.try_take(&want, now)) else { return false };
-    let Some(known) = view.node(node) else { return false };
+    let (Some(pool), Some(known)) = (core.lane.pool(node), view.node(node)) else { return Quick::Search };
+    let Some(lease) = pool.try_take(&want, now) else {
+        return Quick::Queue(Wanted { node, pass, purpose, chosen });
+    };
     core.lane.traffic.assignment(0);
-    count(core, plan, attempt, choice, why);
+    count(core, plan, attempt, chosen.0, chosen.1);
     hand_over(core, known, pass, lease);
-    true
+    Quick::Held
+}
+
+// All backends of the node are busy: the session waits for its turn. What was true of the node before is looked at again after it.
+async fn in_turn<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &E::Exchange,
+    plan: &Plan,
+    attempt: &mut Attempt,
+    Wanted { node, pass, purpose, chosen }: Wanted,
+    now: Tick,
+) -> Result<(), ClientError> {
+    let Some(pool) = core.lane.pool(node).map(Arc::clone) else {
+        return Box::pin(search(core, exchange, plan, attempt)).await;
+    };
+    let want = Want { state_key: core.wanted.key(), purpose };
+    let lease = match queue(core, &pool, want, now).await {
+        Ok(Taken::Ready(lease)) => Some(lease),
+        Ok(Taken::Open(permit)) => Box::pin(open(core, node, pass, permit)).await.ok(),
+        Err(waited) => match waited.told(core, node, &pool) {
+            Some(error) => return Err(error),
+            None => None,
+        },
+    };
+    let view = core.shared.state.view.load_full();
+    let holds = pass.is_none_or(|pass| core.shared.state.gate.holds(pass));
+    match (lease, view.node(node)) {
+        (Some(lease), Some(known)) if holds && known.health == Health::Up => {
+            core.lane.traffic.assignment(micros(clock::now().since(now)));
+            count(core, plan, attempt, chosen.0, chosen.1);
+            hand_over(core, known, pass, lease);
+            Ok(())
+        }
+        // Another way is looked for; a backend that was lent for nothing goes back.
+        (lease, _) => {
+            if let Some(lease) = lease {
+                lease.give_back(clock::now());
+            }
+            Box::pin(search(core, exchange, plan, attempt)).await
+        }
+    }
 }
 
 fn purpose(plan: &Plan) -> Purpose {
@@ -338,252 +394,4 @@ async fn missed_node<E: Engine>(
             .detail("The statement was not sent.")
             .hint("`primacy status` shows the nodes and what is wrong with each")),
     }
-}
-
-// A backend of the node's pool.
-async fn take<E: Engine>(
-    core: &mut Core<E>,
-    node: NodeId,
-    pass: Option<Pass>,
-    purpose: Purpose,
-) -> Result<(), Missed> {
-    let now = clock::now();
-    let Some(pool) = core.lane.pool(node) else {
-        return Err(Missed::Node("the node joined after this session did".to_owned()));
-    };
-    let want = Want { state_key: core.wanted.key(), purpose };
-    let lease = match pool.try_take(&want, now) {
-        Some(lease) => lease,
-        None => wait_and_open(core, node, pass, Arc::clone(pool), want, now).await?,
-    };
-    core.lane.traffic.assignment(u64::try_from(clock::now().since(now).as_micros()).unwrap_or(u64::MAX));
-    let view = core.shared.state.view.load_full();
-    match view.node(node) {
-        Some(known) => hand_over(core, known, pass, lease),
-        None => return Err(Missed::Node("it left the configuration".to_owned())),
-    }
-    Ok(())
-}
-
-fn hand_over<E: Engine>(
-    core: &mut Core<E>,
-    node: &NodeView,
-    pass: Option<Pass>,
-    mut lease: Lease<E::Backend>,
-) {
-    lease.lend_to(core.place.id);
-    *core.place.current.lock() = Some((node.id, Arc::clone(lease.cancel_target())));
-    node.live.active.fetch_add(1, Ordering::Relaxed);
-    core.held = Some(Held { lease, node: node.id, start: node.start, live: Arc::clone(&node.live), pass });
-}
-
-async fn wait_and_open<E: Engine>(
-    core: &mut Core<E>,
-    node: NodeId,
-    pass: Option<Pass>,
-    pool: Arc<Pool<E::Backend>>,
-    want: Want,
-    since: Tick,
-) -> Result<Lease<E::Backend>, Missed> {
-    let settings = core.shared.settings.load_full();
-    let limit = settings.pool.queue_timeout;
-    core.place.set_activity(Activity::Waiting);
-    core.place.waiting_since.store(since.0, Ordering::Relaxed);
-    let (slot, place) = (&mut core.slot, &core.place);
-    let taken = tokio::select! {
-        biased;
-        taken = poll_fn(|cx| pool.poll_take(slot, &want, since, cx)) => taken,
-        error = poll_fn(|cx| place.poll_interrupt(cx)) => {
-            core.slot.clear();
-            core.place.waiting_since.store(0, Ordering::Relaxed);
-            return Err(Missed::Client(Box::new(error)));
-        }
-        () = tokio::time::sleep_until(clock::deadline(limit)) => {
-            core.slot.clear();
-            core.place.waiting_since.store(0, Ordering::Relaxed);
-            core.shared.stats.count(ClusterCount::QueueTimeouts);
-            return Err(Missed::Client(Box::new(queue_timeout(core, node, &pool, limit))));
-        }
-    };
-    core.place.waiting_since.store(0, Ordering::Relaxed);
-    match taken {
-        Ok(Taken::Ready(lease)) => Ok(lease),
-        Ok(Taken::Open(permit)) => open(core, &settings, node, pass, permit).await,
-        Err(error @ TakeError::Closed) => Err(Missed::Node(error.to_string())),
-    }
-}
-
-fn queue_timeout<E: Engine>(
-    core: &Core<E>,
-    node: NodeId,
-    pool: &Arc<Pool<E::Backend>>,
-    limit: Duration,
-) -> ClientError {
-    let stats = pool.stats(clock::now());
-    let pins: Vec<String> = pool
-        .node()
-        .pins()
-        .reasons()
-        .into_iter()
-        .map(|(pin, n)| format!("{n} {}", pin.reason.word()))
-        .collect();
-    let pinned =
-        if pins.is_empty() { String::new() } else { format!("; pinned on the node: {}", pins.join(", ")) };
-    ClientError::new(
-        "53300",
-        1040,
-        format!(
-            "no connection to node {} became free within {limit:?} (pool.queue_timeout)",
-            core.node_name(node)
-        ),
-    )
-    .detail(format!(
-        "Pool of user {} and database {}: {} in use, {} waiting{pinned}.",
-        core.lane.identity.user, core.lane.identity.database, stats.active, stats.waiting
-    ))
-    .hint("raise pool.size, shorten transactions, or see SHOW PINS")
-}
-
-async fn open<E: Engine>(
-    core: &Core<E>,
-    settings: &Cluster,
-    node: NodeId,
-    pass: Option<Pass>,
-    permit: Permit<E::Backend>,
-) -> Result<Lease<E::Backend>, Missed> {
-    let began = clock::now();
-    let connector = core.shared.connector.load_full();
-    let Some(target) = settings.nodes.get(usize::from(node.0)) else {
-        return Err(Missed::Node("it left the configuration".to_owned()));
-    };
-    let opening = E::Backend::open(&connector, target, &core.lane.identity);
-    let opened = match tokio::time::timeout_at(clock::deadline(settings.timeouts.connect), opening).await {
-        Ok(opened) => opened,
-        Err(_) => Err(OpenError {
-            fault: Fault::Peer,
-            retry: Retry::AnotherNode,
-            sqlstate: None,
-            message: format!(
-                "node {}: no connection within {:?} (timeouts.connect)",
-                target.name, settings.timeouts.connect
-            ),
-        }),
-    };
-    core.shared.stats.connect.record(clock::now().since(began));
-    match opened {
-        Ok((backend, birth)) => {
-            core.shared.stats.count(ClusterCount::BackendsOpened);
-            // Dropping the permit with the backend closes it: it leads somewhere else than the monitor looked at.
-            prove(core, node, pass, birth).map_err(Missed::Node)?;
-            Ok(permit.fulfil(backend))
-        }
-        Err(error) => {
-            core.shared.stats.count(ClusterCount::BackendsFailed);
-            tracing::debug!(node = %target.name, user = %core.lane.identity.user, %error, "backend not opened");
-            // A replica may not have replayed a new password or database yet: the primary's word counts.
-            Err(if error.retry == Retry::Never && pass.is_some() {
-                Missed::Client(Box::new(ClientError::server(
-                    error.sqlstate.unwrap_or(*b"08001"),
-                    error.message,
-                )))
-            } else {
-                Missed::Node(error.message)
-            })
-        }
-    }
-}
-
-/// Whether a new backend leads to the very server that the monitor knows under that node's name, in the role that it is wanted for: a
-/// name may resolve to another machine by now, and positions of one server say nothing of another.
-fn prove<E: Engine>(core: &Core<E>, node: NodeId, pass: Option<Pass>, birth: Birth) -> Result<(), String> {
-    let view = core.shared.state.view.load();
-    let Some(known) = view.node(node) else { return Err("it left the configuration".to_owned()) };
-    if birth.identity != known.identity {
-        return Err(format!("node {} leads to another system than the monitor sees", known.name));
-    }
-    if birth.start != known.start {
-        return Err(format!("node {} was restarted a moment ago", known.name));
-    }
-    if pass.is_some() && !birth.writable {
-        return Err(format!("node {} does not take writes any more", known.name));
-    }
-    if pass.is_none() && birth.writable {
-        return Err(format!("node {} is no replica any more", known.name));
-    }
-    Ok(())
-}
-
-// Whether the backend is what the unit needs.
-fn is_prepared<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
-    let pinned = match plan.pin {
-        Some(pin) => core.pin.is_some_and(|held| held.certainty >= pin.certainty),
-        None => true,
-    };
-    let settled = core.pin.is_some() || (core.lane.mode == PoolMode::Transaction && !core.needs_carrying());
-    pinned && (settled || core.tx != TxState::Idle)
-}
-
-// Makes the backend what the unit needs: pinned if it will pin, with the session's settings, free of strangers' sequence values.
-async fn prepare<E: Engine>(core: &mut Core<E>, plan: &Plan) -> Result<(), ClientError> {
-    if let Some(pin) = plan.pin
-        && core.pin.is_none_or(|held| held.certainty < pin.certainty)
-    {
-        pin_backend(core, pin.reason).await?;
-    }
-    if core.pin.is_some() || core.tx != TxState::Idle {
-        return Ok(());
-    }
-    if core.lane.mode == PoolMode::Session {
-        core.pin = Some(Pin { reason: PinReason::SessionMode, certainty: Certainty::Known });
-        if let Some(held) = &mut core.held {
-            held.lease.soil(Dirt::Unknown);
-        }
-    }
-    if core.needs_carrying() { carry(core).await } else { Ok(()) }
-}
-
-async fn carry<E: Engine>(core: &mut Core<E>) -> Result<(), ClientError> {
-    let wanted = Arc::clone(&core.wanted);
-    let Some(held) = &mut core.held else { return Ok(()) };
-    match held.lease.carry(&wanted).await {
-        // What the server reports of our own unit is no news to the client: it asked for these settings.
-        Ok(_) => Ok(()),
-        Err(error) => {
-            core.drop_backend();
-            Err(error.detail("The session's settings could not be carried to another server connection."))
-        }
-    }
-}
-
-async fn pin_backend<E: Engine>(core: &mut Core<E>, reason: PinReason) -> Result<(), ClientError> {
-    let limit = core.shared.settings.load().pool.queue_timeout;
-    let Some(held) = &mut core.held else { return Ok(()) };
-    if held.lease.pin().is_err() {
-        let queued = tokio::time::timeout_at(clock::deadline(limit), held.lease.pin_queued()).await;
-        if queued.is_err() {
-            core.shared.stats.count(ClusterCount::QueueTimeouts);
-            let error = ClientError::new(
-                "53300",
-                1040,
-                format!(
-                    "the statement needs a connection of its own ({}), and pool.pinned of them are taken",
-                    reason.word()
-                ),
-            )
-            .hint("see SHOW PINS for who holds them and why; raise pool.pinned");
-            if !core.must_keep() {
-                super::settle::give_back(core, clock::now());
-            }
-            return Err(error);
-        }
-    }
-    let Some(held) = &mut core.held else { return Ok(()) };
-    if core.pin.is_none() && may_see_sequences(reason) && *held.lease.sequences() {
-        // What the sequences gave to others must not be seen: the server itself says 55000 then.
-        if let Err(error) = held.lease.discard_sequences().await {
-            core.drop_backend();
-            return Err(ClientError::new("08006", 2013, format!("the server was lost: {error}")));
-        }
-    }
-    Ok(())
 }

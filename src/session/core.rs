@@ -4,6 +4,7 @@ use super::plan::Plan;
 use super::registry::Place;
 use super::shared::{Greeting, Lane, Shared};
 use super::statements::Statements;
+use super::timer::Timer;
 use crate::clock::Tick;
 use crate::cluster::NodeLive;
 use crate::config::settings::{Cluster, Consistency, RouteSetting, Routing};
@@ -76,11 +77,51 @@ pub(super) struct Core<E: Engine> {
     /// The session's own level, when it set one.
     pub(super) consistency: Option<Consistency>,
     pub(super) slot: Slot<E::Backend>,
+    pub(super) timer: Timer,
     /// Where the last statement ran.
     pub(super) last_node: Option<NodeId>,
 }
 
 impl<E: Engine> Core<E> {
+    /// A session that has just come in, with its start-up settings.
+    pub(super) fn new(shared: Arc<Shared<E>>, lane: Lane<E>, place: Place, startup: Arc<Tracked>) -> Self {
+        let login = place.since;
+        Self {
+            shared,
+            lane,
+            place,
+            exchange: None,
+            plan: None,
+            wanted: Arc::clone(&startup),
+            startup,
+            reading: Reading {
+                path: "".into(),
+                path_key: 0,
+                server_major: 0,
+                lexing: Lexing::new(E::DIALECT),
+            },
+            greeting: Greeting::default(),
+            told: Vec::new(),
+            statements: Statements::default(),
+            held: None,
+            pin: None,
+            pin_entry: None,
+            tx: TxState::Idle,
+            tx_since: login,
+            tx_wrote: false,
+            tx_ddl: false,
+            login,
+            last_write: Tick::ZERO,
+            last_read_end: Tick::ZERO,
+            sticky: None,
+            route: RouteSetting::Auto,
+            consistency: None,
+            slot: Slot::new(),
+            timer: Timer::default(),
+            last_node: None,
+        }
+    }
+
     /// The routing settings that bind this session: its user's, else its database's, else the cluster's.
     pub(super) fn routing<'a>(&self, settings: &'a Cluster) -> &'a Routing {
         // Nobody who has no overrides pays for looking.

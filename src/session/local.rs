@@ -24,7 +24,8 @@ pub(super) fn answers<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
     let discards = changes(plan).any(|change| matches!(change, Change::DiscardAll));
     let deallocates =
         changes(plan).any(|change| matches!(change, Change::Deallocate(_) | Change::DeallocateAll));
-    !(discards && core.held.is_some()) && !(deallocates && statements_there)
+    let there = (discards && core.held.is_some()) || (deallocates && statements_there);
+    !there
 }
 
 fn changes(plan: &Plan) -> impl Iterator<Item = &Change> {

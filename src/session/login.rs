@@ -1,20 +1,18 @@
 //! From a proved client to a session: access, limits, the greeting. A task of its own, so that none of it weighs on the session.
 
-use super::core::{Core, Reading};
-use super::registry::Arrival;
+use super::core::Core;
+use super::registry::{Arrival, Place};
 use super::run::Session;
 use super::shared::{Greeting, Lane, Shared};
-use super::statements::Statements;
 use super::{checkout, early, settle};
 use crate::clock;
-use crate::config::settings::RouteSetting;
-use crate::engine::TxState;
+use crate::config::settings::{Cluster, PoolMode, RouteSetting};
 use crate::engine::door::{Front, Guest, Limits};
+use crate::engine::identity::Credentials;
 use crate::engine::seam::Backend;
 use crate::engine::tracked::Tracked;
 use crate::error::ClientError;
-use crate::pool::Slot;
-use crate::sql::Lexing;
+use crate::net::stream::Stream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -51,83 +49,35 @@ pub async fn login<E: Front>(
     }
 }
 
-type Identity = (Arc<str>, Arc<str>, Arc<crate::engine::identity::Credentials>);
+type Identity = (Arc<str>, Arc<str>, Arc<Credentials>);
 
 async fn admit<E: Front>(
     shared: &Arc<Shared<E>>,
     door: &E::Door,
-    client: &mut crate::net::stream::Stream,
+    client: &mut Stream,
     (user, database, credentials): Identity,
     parameters: Vec<(Box<str>, Box<str>)>,
     (unproven, superuser): (bool, bool),
-    mut route: RouteSetting,
+    route: RouteSetting,
 ) -> Result<Box<Core<E>>, ClientError> {
     let settings = shared.settings.load_full();
+    may_use(&settings, &user, &database)?;
     let found = settings.databases.iter().find(|d| d.alias == database);
-    let real = found.map_or(&database, |d| &d.name);
-    let listed = settings.users.list.iter().find(|listed| listed.name == user);
-    if listed.is_some_and(|listed| !listed.databases.is_empty() && !listed.databases.contains(&database)) {
-        let text = format!("permission denied for database \"{database}\"");
-        return Err(ClientError::new("42501", 1044, text)
-            .hint("users.list of the proxy's configuration names the databases of this user"));
-    }
-    let limits = E::access(door, &user, real).await?;
+    let limits = E::access(door, &user, found.map_or(&database, |d| &d.name)).await?;
     let limits = if superuser { Limits::default() } else { limits };
-    let now = clock::now();
-    let mut secret = [0; 4];
-    clock::random(&mut secret)
-        .map_err(|error| ClientError::new("58000", 1105, format!("no randomness: {error}")))?;
-    let find = |name: &str| parameters.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-    let application =
-        find("application_name").map_or_else(|| Arc::from(""), |(_, value)| Arc::from(&**value));
-    let arrival = Arrival {
-        user: Arc::clone(&user),
-        database: Arc::clone(&database),
-        peer: client.peer(),
-        tls: client.is_tls(),
-        application,
-        since: now,
-        secret,
-    };
-    let place = shared.registry.enter(arrival, settings.pool.max_clients).ok_or_else(|| {
-        ClientError::new("53300", 1040, "sorry, too many clients already")
-            .hint(format!("pool.max_clients of the proxy is {}", settings.pool.max_clients))
-    })?;
+    let place = enter(shared, client, (&user, &database), &parameters, settings.pool.max_clients)?;
     let (ours, theirs): (Vec<_>, Vec<_>) =
         parameters.into_iter().partition(|(name, _)| name.to_ascii_lowercase().starts_with("primacy."));
     let startup = Arc::new(Tracked::new(theirs.iter().map(|(name, value)| (name, value))));
     if early::is_on_from_the_start(&startup) {
         shared.state.async_commit_seen.store(true, Ordering::Release);
     }
-    let lane = Lane::new(shared, &user, &database, credentials, (limits.user, limits.database), now);
-    let mut core = Box::new(Core {
-        shared: Arc::clone(shared),
-        lane,
-        place,
-        exchange: None,
-        plan: None,
-        wanted: Arc::clone(&startup),
-        startup,
-        reading: Reading { path: "".into(), path_key: 0, server_major: 0, lexing: Lexing::new(E::DIALECT) },
-        greeting: Greeting::default(),
-        told: Vec::new(),
-        statements: Statements::default(),
-        held: None,
-        pin: None,
-        pin_entry: None,
-        tx: TxState::Idle,
-        tx_since: now,
-        tx_wrote: false,
-        tx_ddl: false,
-        login: now,
-        last_write: clock::Tick::ZERO,
-        last_read_end: clock::Tick::ZERO,
-        sticky: None,
-        route: RouteSetting::Auto,
-        consistency: None,
-        slot: Slot::new(),
-        last_node: None,
-    });
+    let limits = (limits.user, limits.database);
+    let mut lane = Lane::new(shared, &user, &database, credentials, limits, place.since);
+    if startup.has_custom() {
+        lane.mode = PoolMode::Session;
+    }
+    let mut core = Box::new(Core::new(Arc::clone(shared), lane, place, startup));
     core.greeting = greet(&mut core, unproven).await?;
     core.read_anew();
     for (name, value) in ours {
@@ -135,9 +85,44 @@ async fn admit<E: Front>(
         super::local::set(&mut core, name.trim_start_matches("primacy."), Some(&value))?;
     }
     if core.route == RouteSetting::Auto {
-        core.route = std::mem::take(&mut route);
+        core.route = route;
     }
     Ok(core)
+}
+
+fn may_use(settings: &Cluster, user: &Arc<str>, database: &Arc<str>) -> Result<(), ClientError> {
+    let listed = settings.users.list.iter().find(|listed| listed.name == *user);
+    if listed.is_none_or(|listed| listed.databases.is_empty() || listed.databases.contains(database)) {
+        return Ok(());
+    }
+    Err(ClientError::new("42501", 1044, format!("permission denied for database \"{database}\""))
+        .hint("users.list of the proxy's configuration names the databases of this user"))
+}
+
+fn enter<E: Front>(
+    shared: &Shared<E>,
+    client: &Stream,
+    (user, database): (&Arc<str>, &Arc<str>),
+    parameters: &[(Box<str>, Box<str>)],
+    limit: u32,
+) -> Result<Place, ClientError> {
+    let mut secret = [0; 4];
+    clock::random(&mut secret)
+        .map_err(|error| ClientError::new("58000", 1105, format!("no randomness: {error}")))?;
+    let application = parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case("application_name"));
+    let arrival = Arrival {
+        user: Arc::clone(user),
+        database: Arc::clone(database),
+        peer: client.peer(),
+        tls: client.is_tls(),
+        application: application.map_or_else(|| Arc::from(""), |(_, value)| Arc::from(&**value)),
+        since: clock::now(),
+        secret,
+    };
+    shared.registry.enter(arrival, limit).ok_or_else(|| {
+        ClientError::new("53300", 1040, "sorry, too many clients already")
+            .hint(format!("pool.max_clients of the proxy is {limit}"))
+    })
 }
 
 // The settings that this user gets in this database with these start-up parameters: asked of a backend once, then remembered. A set of
@@ -159,6 +144,7 @@ async fn greet<E: Front>(core: &mut Core<E>, unproven: bool) -> Result<Greeting,
         _ => (name.clone(), value.clone()),
     });
     let greeting: Greeting = Arc::new(told.collect());
+    core.pin = None;
     settle::give_back(core, clock::now());
     shared.keep_greeting(&user, &database, key, &greeting);
     Ok(greeting)

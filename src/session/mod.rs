@@ -1,9 +1,11 @@
 //! One client: the engine-neutral loop from its login to its leave.
 
+mod acquire;
 pub mod cancel;
 mod checkout;
 mod core;
 mod early;
+mod effects;
 mod judge;
 mod local;
 mod login;
@@ -14,6 +16,7 @@ mod run;
 mod settle;
 pub mod shared;
 mod statements;
+mod timer;
 mod unit;
 
 pub use login::login;

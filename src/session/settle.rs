@@ -5,10 +5,8 @@ use super::plan::Plan;
 use super::unit::dirt_of;
 use crate::clock::{self, Tick};
 use crate::engine::seam::{Backend, Engine, Exchange, Outcome};
-use crate::engine::tracked::Tracked;
-use crate::engine::{Certainty, Class, Dirt, Pin, PinReason, TxState};
+use crate::engine::{Class, Dirt, Pin, TxState};
 use crate::routing::Sticky;
-use crate::sql::{Change, Effect, Value};
 use crate::task;
 use crate::telemetry::counters::{Count, Query};
 use std::sync::Arc;
@@ -34,7 +32,7 @@ pub(super) fn unit<E: Engine>(
     }
     freshness(core, plan, outcome, was, now);
     reported(core, exchange, plan);
-    effects(core, exchange, plan, outcome, was);
+    super::effects::take_over(core, exchange, plan, outcome, was);
     if plan.ddl || outcome.ddl {
         core.lane.catalog.forget();
         core.tx_ddl = outcome.tx != TxState::Idle;
@@ -97,159 +95,6 @@ fn reported<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Pl
         }
     }
     core.read_anew();
-}
-
-fn effects<E: Engine>(
-    core: &mut Core<E>,
-    exchange: &E::Exchange,
-    plan: &Plan,
-    outcome: &Outcome,
-    was: TxState,
-) {
-    // A text with a syntax error did nothing at all.
-    let nothing_ran = outcome.failed == Some(*b"42601");
-    if let Some(pin) = plan.pin.filter(|_| !nothing_ran) {
-        pin_session(core, pin);
-    } else if plan.pin.is_some()
-        && core.pin.is_none()
-        && let Some(held) = &mut core.held
-    {
-        held.lease.unpin();
-    }
-    if outcome.failed.is_some() || plan.effects.is_empty() {
-        return;
-    }
-    let outside = was == TxState::Idle && outcome.tx == TxState::Idle && outcome.transactions == 0;
-    let mut wanted = Tracked::clone(&core.wanted);
-    let mut carried = core.held.as_ref().map(|held| Tracked::clone(held.lease.tracked())).unwrap_or_default();
-    for (index, verdict) in &plan.effects {
-        let Effect::Changes(changes) = &verdict.effect else { continue };
-        for change in changes {
-            if let Some(pin) = apply(core, exchange, *index, change, outside, (&mut wanted, &mut carried)) {
-                pin_session(core, pin);
-            }
-        }
-    }
-    if wanted != *core.wanted {
-        core.want(Arc::new(wanted));
-    }
-    if let Some(held) = &mut core.held {
-        held.lease.set_tracked(Arc::new(carried));
-    }
-}
-
-// One change of session state that a server has accepted. `Some`: it cannot be carried.
-fn apply<E: Engine>(
-    core: &mut Core<E>,
-    exchange: &E::Exchange,
-    index: usize,
-    change: &Change,
-    outside: bool,
-    (wanted, carried): (&mut Tracked, &mut Tracked),
-) -> Option<Pin> {
-    let known = |reason| Some(Pin { reason, certainty: Certainty::Known });
-    match change {
-        Change::Local
-        | Change::DiscardPlans
-        | Change::DiscardSequences
-        | Change::ShowPrimacy(_)
-        | Change::Primacy { .. } => None,
-        Change::Set { .. } | Change::Reset(_) | Change::ResetAll if !outside => {
-            known(PinReason::SettingInTransaction)
-        }
-        Change::Set { name, .. } if name.contains('.') => known(PinReason::CustomSetting),
-        Change::Set { name, .. } if &**name == "session_authorization" => {
-            known(PinReason::SessionAuthorization)
-        }
-        Change::Set { name, .. } if &**name == "seed" => known(PinReason::Seed),
-        Change::Set { name, value } => {
-            let value = match value {
-                Value::Constant(text) | Value::List(text) => Some(text.to_string()),
-                Value::Parameter(n) => {
-                    exchange.parameter(index, *n).and_then(|v| String::from_utf8(v.to_vec()).ok())
-                }
-            };
-            let Some(value) = value else { return known(PinReason::SettingValue) };
-            if &**name == "synchronous_commit" && matches!(&*value, "off" | "local" | "false" | "0" | "no") {
-                core.shared.state.async_commit_seen.store(true, Ordering::Release);
-            }
-            wanted.set(name, &value);
-            carried.set(name, &value);
-            None
-        }
-        Change::Reset(name) => {
-            carried.remove(name);
-            match core.startup.get(name) {
-                Some(value) => wanted.set(name, value),
-                None => wanted.remove(name),
-            }
-            None
-        }
-        Change::ResetAll => {
-            reset_all(core, wanted, carried);
-            None
-        }
-        Change::DiscardAll => {
-            *wanted = Tracked::clone(&core.startup);
-            *carried = Tracked::default();
-            core.statements.clear();
-            core.statements.forget_anonymous();
-            end_pins(core);
-            if let Some(held) = &mut core.held {
-                held.lease.forget_statements();
-                *held.lease.sequences() = false;
-            }
-            None
-        }
-        Change::DiscardTemp => unpin(core, PinReason::TempObject),
-        Change::Unlisten => unpin(core, PinReason::Listen),
-        Change::CloseAll => unpin(core, PinReason::HoldCursor),
-        Change::AdvisoryUnlockAll => unpin(core, PinReason::AdvisoryLock),
-        Change::DeallocateAll | Change::Deallocate(_) => {
-            // It ran on a server only because the session's own statements live there, too.
-            core.statements.clear();
-            if let Some(held) = &mut core.held {
-                held.lease.forget_statements();
-            }
-            None
-        }
-    }
-}
-
-// RESET ALL keeps the role and the session authorization.
-fn reset_all<E: Engine>(core: &Core<E>, wanted: &mut Tracked, carried: &mut Tracked) {
-    let role = (wanted.get("role").map(str::to_owned), carried.get("role").map(str::to_owned));
-    *wanted = Tracked::clone(&core.startup);
-    *carried = Tracked::default();
-    if let Some(role) = role.0 {
-        wanted.set("role", &role);
-    }
-    if let Some(role) = role.1 {
-        carried.set("role", &role);
-    }
-}
-
-// What pinned is gone for sure.
-fn unpin<E: Engine>(core: &mut Core<E>, reason: PinReason) -> Option<Pin> {
-    let entry = core.pin_entry.as_ref()?;
-    entry.remove(reason);
-    match entry.left() {
-        None => end_pins(core),
-        left => {
-            core.pin = left;
-            *core.place.pin.lock() = left;
-        }
-    }
-    None
-}
-
-fn end_pins<E: Engine>(core: &mut Core<E>) {
-    core.pin = None;
-    core.pin_entry = None;
-    *core.place.pin.lock() = None;
-    if let Some(held) = &mut core.held {
-        held.lease.unpin();
-    }
 }
 
 /// The session keeps its backend from here on.

@@ -27,6 +27,9 @@ const VERDICTS: usize = 20_000;
 /// The settings that a login with a certain set of start-up parameters gets, found out once on a backend.
 pub type Greeting = Arc<Vec<(Box<str>, Box<str>)>>;
 
+/// Who was greeted: user, database, and the key of its start-up parameters.
+type Greeted = (Arc<str>, Arc<str>, u64);
+
 /// One per cluster.
 pub struct Shared<E: Engine> {
     /// The cluster's name.
@@ -56,7 +59,7 @@ pub struct Shared<E: Engine> {
     /// How they are asked.
     pub loader: Arc<E::Loader>,
     exchanges: Mutex<Vec<Box<E::Exchange>>>,
-    greetings: Mutex<HashMap<(Arc<str>, Arc<str>, u64), Greeting>>,
+    greetings: Mutex<HashMap<Greeted, Greeting>>,
     held_bytes: AtomicU64,
 }
 

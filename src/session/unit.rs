@@ -35,7 +35,7 @@ enum Ended {
     Settled(Outcome),
     /// Refused before anything of it left: again, elsewhere.
     Again(Box<Refusal>),
-    Lost(Lost),
+    Lost(Box<Lost>),
     ClientLost,
     /// What it came to must not be passed on: this is said instead.
     Void(Box<ClientError>),
@@ -98,7 +98,7 @@ async fn run<E: Engine>(
                 judge::learn(core, exchange, plan, &refusal);
                 attempt.refused = true;
             }
-            Ended::Lost(lost) => match lost_backend(core, exchange, plan, &mut attempt, lost) {
+            Ended::Lost(lost) => match lost_backend(core, exchange, plan, &mut attempt, &lost) {
                 None => core.shared.stats.count(ClusterCount::Retries),
                 Some(error) => return void(core, exchange, client, error).await,
             },
@@ -213,7 +213,7 @@ async fn relay<E: Engine>(
     attempt: &Attempt,
 ) -> Ended {
     let treatment = treatment::<E>(core, exchange, plan);
-    let Some(held) = &mut core.held else { return Ended::Lost(Lost::default()) };
+    let Some(held) = &mut core.held else { return Ended::Lost(Box::default()) };
     exchange.compose(&mut held.lease, treatment);
     if plan.resets() {
         tell_reset(core, exchange, plan);
@@ -221,7 +221,7 @@ async fn relay<E: Engine>(
     let query = core.shared.settings.load().timeouts.query;
     let mut limit = (!query.is_zero()).then(|| Box::pin(tokio::time::sleep_until(clock::deadline(query))));
     loop {
-        let Some(held) = &mut core.held else { return Ended::Lost(Lost::default()) };
+        let Some(held) = &mut core.held else { return Ended::Lost(Box::default()) };
         let event = poll_fn(|cx| match exchange.poll_relay(cx, client, &mut held.lease) {
             Poll::Pending if core.place.poll_doom(cx).is_some() => Poll::Ready(Relay::ClientLost),
             Poll::Pending => {
@@ -254,7 +254,7 @@ async fn relay<E: Engine>(
                     exchange.release();
                     continue;
                 }
-                let Some(held) = &mut core.held else { return Ended::Lost(Lost::default()) };
+                let Some(held) = &mut core.held else { return Ended::Lost(Box::default()) };
                 if poll_fn(|cx| exchange.poll_repeat(cx, &mut held.lease)).await.is_err() {
                     exchange.rewind();
                 }
@@ -312,7 +312,7 @@ async fn more<E: Engine>(
     plan.merge(*next);
     let mut treatment = treatment::<E>(core, exchange, plan);
     treatment.hold_back = false;
-    let Some(held) = &mut core.held else { return Err(Ended::Lost(Lost::default())) };
+    let Some(held) = &mut core.held else { return Err(Ended::Lost(Box::default())) };
     exchange.compose(&mut held.lease, treatment);
     Ok(())
 }
@@ -344,7 +344,7 @@ fn lost_backend<E: Engine>(
     exchange: &mut Box<E::Exchange>,
     plan: &Plan,
     attempt: &mut Attempt,
-    lost: Lost,
+    lost: &Lost,
 ) -> Option<ClientError> {
     let (node, on_primary) = core.held.as_ref().map(|held| (held.node, held.pass.is_some()))?;
     core.shared.state.suspect(node, &lost.reason);
@@ -398,7 +398,9 @@ pub(super) fn may_see_sequences(reason: PinReason) -> bool {
 /// What a pin leaves behind on its backend.
 pub(super) fn dirt_of(reason: PinReason) -> Dirt {
     match reason {
-        PinReason::Seed | PinReason::Load | PinReason::Replication => Dirt::Incurable,
+        PinReason::Seed | PinReason::Load | PinReason::Replication | PinReason::CustomSetting => {
+            Dirt::Incurable
+        }
         _ => Dirt::Unknown,
     }
 }

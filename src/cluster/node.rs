@@ -3,7 +3,7 @@
 use super::{Health, NodeLive, NodeView, Role};
 use crate::clock::Tick;
 use crate::config::settings::{Node, NodeRole};
-use crate::engine::{NodeId, Observation, Part, ProbeError};
+use crate::engine::{NodeId, Observation, Part, Position, ProbeError};
 use crate::failover::observe::{Known, Reach};
 use std::sync::Arc;
 
@@ -139,6 +139,15 @@ impl Watched {
             unfit: self.unfit(timeline),
             version: said.map_or_else(|| Arc::from(""), |said| said.version.clone()),
             live: self.live.clone(),
+        }
+    }
+
+    /// How far it was when it answered last.
+    pub(super) fn position(&self) -> Position {
+        match self.said.as_ref().map(|said| &said.part) {
+            None => Position::Unordered,
+            Some(Part::Writable { written, .. }) => *written,
+            Some(Part::Follows { replayed, .. }) => *replayed,
         }
     }
 

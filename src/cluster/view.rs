@@ -1,7 +1,8 @@
 //! What is true of the nodes: an immutable, numbered snapshot, and the figures that move between two snapshots.
 
 use crate::clock::Tick;
-use crate::engine::{Epoch, NodeId};
+use crate::engine::{Epoch, NodeId, Position};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -98,6 +99,8 @@ pub struct NodeLive {
     pub lag_nanos: AtomicU64,
     /// Statements of ours that it is running now (for `least_connections`).
     pub active: AtomicU32,
+    /// How far it said that it is; for people.
+    pub position: Mutex<Position>,
 }
 
 impl NodeLive {

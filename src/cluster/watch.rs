@@ -217,6 +217,7 @@ impl Watch {
             live.lag_nanos.store(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
             live.lag_bytes.store(bytes, Ordering::Relaxed);
             live.fresh_as_of.store(self.frontier.fresh_as_of(id).0, Ordering::Release);
+            *live.position.lock() = node.position();
         }
     }
 

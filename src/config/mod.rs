@@ -64,6 +64,18 @@ impl Settings {
     }
 }
 
+/// Where files of a running process belong that others of its user may look for: `/run/primacy` where it can be written to (systemd's
+/// `RuntimeDirectory=primacy`), else the user's own (`XDG_RUNTIME_DIR`), else the one for temporary files.
+#[must_use]
+pub fn runtime_directory() -> std::path::PathBuf {
+    let run = std::path::PathBuf::from("/run/primacy");
+    if nix::unistd::access(&run, nix::unistd::AccessFlags::W_OK).is_ok() {
+        return run;
+    }
+    let own = environment("XDG_RUNTIME_DIR").map(std::path::PathBuf::from).filter(|own| own.is_dir());
+    own.unwrap_or_else(std::env::temp_dir)
+}
+
 #[expect(clippy::disallowed_methods, reason = "this module is where the environment is read")]
 fn environment(name: &str) -> Option<String> {
     // An empty name or one with `=` in it is not a variable; asking for it may panic.

@@ -46,13 +46,27 @@ impl Equivalent<PoolKey> for Sought<'_> {
 pub struct Pools<B: Pooled> {
     pools: RwLock<HashMap<PoolKey, Arc<Pool<B>>>>,
     nodes: RwLock<HashMap<NodeId, Arc<NodeBudget>>>,
+    paused: RwLock<Paused>,
+}
+
+/// What an operator paused: pools that are yet to be made are paused, too.
+#[derive(Debug, Default)]
+struct Paused {
+    all: bool,
+    databases: Vec<Arc<str>>,
+}
+
+impl Paused {
+    fn has(&self, database: &str) -> bool {
+        self.all || self.databases.iter().any(|paused| &**paused == database)
+    }
 }
 
 impl<B: Pooled> Pools<B> {
     /// No pools yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { pools: RwLock::default(), nodes: RwLock::default() }
+        Self { pools: RwLock::default(), nodes: RwLock::default(), paused: RwLock::default() }
     }
 
     /// The books of a node: without limits until they are set.
@@ -83,6 +97,9 @@ impl<B: Pooled> Pools<B> {
         }
         let key = PoolKey { node, user: user.into(), database: database.into() };
         let pool = Pool::new(key.clone(), limits(), budget);
+        if self.paused.read().has(database) {
+            pool.pause();
+        }
         pools.insert(key, Arc::clone(&pool));
         pool
     }
@@ -91,6 +108,66 @@ impl<B: Pooled> Pools<B> {
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Pool<B>>> {
         self.pools.read().values().cloned().collect()
+    }
+
+    /// Pauses the pools of `database` (by its name on the servers), or all of them, those included that are yet to be made.
+    pub fn pause(&self, database: Option<&str>) {
+        let mut paused = self.paused.write();
+        match database {
+            None => paused.all = true,
+            Some(name) if !paused.databases.iter().any(|known| &**known == name) => {
+                paused.databases.push(name.into());
+            }
+            Some(_) => {}
+        }
+        drop(paused);
+        self.of(database).iter().for_each(|pool| pool.pause());
+    }
+
+    /// Ends a pause of `database`, or of all; false when nothing of the kind was paused.
+    pub fn resume(&self, database: Option<&str>) -> bool {
+        let mut paused = self.paused.write();
+        let was = match database {
+            None => {
+                let was = paused.all || !paused.databases.is_empty();
+                *paused = Paused::default();
+                was
+            }
+            // One database of a cluster that is paused as a whole stays paused.
+            Some(name) => {
+                let before = paused.databases.len();
+                paused.databases.retain(|known| &**known != name);
+                paused.databases.len() != before
+            }
+        };
+        let all = paused.all;
+        drop(paused);
+        if was && !all {
+            self.of(database).iter().for_each(|pool| pool.resume());
+        }
+        was
+    }
+
+    /// Whether `database`, or everything, is paused.
+    #[must_use]
+    pub fn is_paused(&self, database: Option<&str>) -> bool {
+        let paused = self.paused.read();
+        database.map_or(paused.all, |name| paused.has(name))
+    }
+
+    /// Waits until no backend of `database`, or of any, is on loan or being opened. Cancel safe.
+    pub async fn quiet(&self, database: Option<&str>) {
+        for pool in self.of(database) {
+            pool.quiet().await;
+        }
+    }
+
+    /// The pools of `database` (by its name on the servers), or all.
+    #[must_use]
+    pub fn of(&self, database: Option<&str>) -> Vec<Arc<Pool<B>>> {
+        let mut pools = self.all();
+        pools.retain(|pool| database.is_none_or(|name| &*pool.key().database == name));
+        pools
     }
 
     /// Invalidates the pools that `which` names: those of a node that restarted, of a user with a new password.

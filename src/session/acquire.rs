@@ -152,6 +152,7 @@ fn queue_timeout<E: Engine>(
         .collect();
     let pinned =
         if pins.is_empty() { String::new() } else { format!("; pinned on the node: {}", pins.join(", ")) };
+    let paused = if stats.paused { ", paused by an operator" } else { "" };
     ClientError::new(
         "53300",
         1040,
@@ -161,7 +162,7 @@ fn queue_timeout<E: Engine>(
         ),
     )
     .detail(format!(
-        "Pool of user {} and database {}: {} in use, {} waiting{pinned}.",
+        "Pool of user {} and database {}{paused}: {} in use, {} waiting{pinned}.",
         core.lane.identity.user, core.lane.identity.database, stats.active, stats.waiting
     ))
     .hint("raise pool.size, shorten transactions, or see SHOW PINS")
@@ -199,6 +200,7 @@ pub(super) async fn open<E: Engine>(
             core.shared.stats.count(ClusterCount::BackendsOpened);
             // Dropping the permit with the backend closes it: it leads somewhere else than the monitor looked at.
             prove(core, node, pass, birth).map_err(Missed::Node)?;
+            core.shared.roster.enter(node, &core.lane.identity, backend.cancel_target(), began);
             Ok(permit.fulfil(backend))
         }
         Err(error) => {

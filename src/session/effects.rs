@@ -20,7 +20,7 @@ pub(super) fn take_over<E: Engine>(
     // A text with a syntax error did nothing at all.
     let nothing_ran = outcome.failed == Some(*b"42601");
     if let Some(pin) = plan.pin.filter(|_| !nothing_ran) {
-        pin_session(core, pin);
+        pin_session(core, pin, plan.command());
     } else if plan.pin.is_some()
         && core.pin.is_none()
         && let Some(held) = &mut core.held
@@ -37,7 +37,7 @@ pub(super) fn take_over<E: Engine>(
         let Effect::Changes(changes) = &verdict.effect else { continue };
         for change in changes {
             if let Some(pin) = apply(core, exchange, *index, change, outside, (&mut wanted, &mut carried)) {
-                pin_session(core, pin);
+                pin_session(core, pin, verdict.command);
             }
         }
     }

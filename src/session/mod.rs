@@ -12,6 +12,7 @@ mod login;
 mod plan;
 pub mod prepared;
 pub mod registry;
+pub mod roster;
 mod run;
 mod settle;
 pub mod shared;

@@ -277,6 +277,11 @@ impl Plan {
         })
     }
 
+    /// The command that gave it its class, for people.
+    pub(super) fn command(&self) -> &'static str {
+        self.verdict.as_ref().map_or("", |verdict| verdict.command)
+    }
+
     fn raise(&mut self, class: Class, verdict: Option<&Arc<Verdict>>) {
         let doubtful = verdict
             .is_none_or(|v| matches!(v.reason, Reason::Unparsed | Reason::Function(_) | Reason::Operator(_)));

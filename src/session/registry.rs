@@ -17,6 +17,9 @@ use tokio::sync::Notify;
 const IDS_FROM: u32 = 0x4000_0000;
 const IDS_TO: u32 = 0x7fff_ffff;
 
+// One sequence for all clusters: an operator names a client by its id alone.
+static NEXT: AtomicU32 = AtomicU32::new(IDS_FROM);
+
 /// What a session does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -58,10 +61,14 @@ pub struct ClientEntry {
     /// Since when it waits; 0 = it does not.
     pub waiting_since: AtomicU64,
     activity: AtomicU8,
+    /// Whether a transaction of its is open.
+    pub in_transaction: AtomicBool,
     /// The backend it has.
     pub current: Mutex<Option<Current>>,
     /// Why it keeps its backend.
     pub pin: Mutex<Option<Pin>>,
+    /// The command of the statement that made it keep the backend.
+    pub pinned_by: Mutex<&'static str>,
     waker: AtomicWaker,
     cancelled: AtomicBool,
     doomed: AtomicBool,
@@ -152,7 +159,6 @@ pub struct Arrival {
 #[derive(Debug)]
 pub struct Registry {
     clients: Mutex<HashMap<u32, Arc<ClientEntry>>>,
-    next: AtomicU32,
     count: AtomicU32,
     /// Notified when the last one has left.
     pub empty: Notify,
@@ -160,12 +166,7 @@ pub struct Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self {
-            clients: Mutex::default(),
-            next: AtomicU32::new(IDS_FROM),
-            count: AtomicU32::new(0),
-            empty: Notify::new(),
-        }
+        Self { clients: Mutex::default(), count: AtomicU32::new(0), empty: Notify::new() }
     }
 }
 
@@ -203,9 +204,9 @@ impl Registry {
         admitted.ok()?;
         let mut clients = self.clients.lock();
         let id = loop {
-            let id = self.next.fetch_add(1, Ordering::Relaxed);
+            let id = NEXT.fetch_add(1, Ordering::Relaxed);
             if id >= IDS_TO {
-                self.next.store(IDS_FROM, Ordering::Relaxed);
+                NEXT.store(IDS_FROM, Ordering::Relaxed);
             } else if !clients.contains_key(&id) {
                 break id;
             }
@@ -223,8 +224,10 @@ impl Registry {
             last_request: AtomicU64::new(since.0),
             waiting_since: AtomicU64::new(0),
             activity: AtomicU8::new(0),
+            in_transaction: AtomicBool::new(false),
             current: Mutex::new(None),
             pin: Mutex::new(None),
+            pinned_by: Mutex::new(""),
             waker: AtomicWaker::new(),
             cancelled: AtomicBool::new(false),
             doomed: AtomicBool::new(false),

@@ -23,6 +23,7 @@ pub(super) fn unit<E: Engine>(
 ) {
     let now = clock::now();
     let was = std::mem::replace(&mut core.tx, outcome.tx);
+    core.place.in_transaction.store(outcome.tx != TxState::Idle, Ordering::Relaxed);
     if was == TxState::Idle && outcome.tx != TxState::Idle {
         core.tx_since = began;
     }
@@ -98,7 +99,7 @@ fn reported<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Pl
 }
 
 /// The session keeps its backend from here on.
-pub(super) fn pin_session<E: Engine>(core: &mut Core<E>, pin: Pin) {
+pub(super) fn pin_session<E: Engine>(core: &mut Core<E>, pin: Pin, command: &'static str) {
     let Some(held) = &mut core.held else { return };
     held.lease.soil(dirt_of(pin.reason));
     // The limit was asked before the statement ran; what turns out to pin only afterwards is not sent away for it.
@@ -108,7 +109,8 @@ pub(super) fn pin_session<E: Engine>(core: &mut Core<E>, pin: Pin) {
         Some(entry) => entry.add(pin),
         None => {
             core.shared.stats.pinned(pin.reason);
-            tracing::debug!(client = core.place.id, reason = pin.reason.word(), "session pinned");
+            tracing::debug!(client = core.place.id, reason = pin.reason.word(), command, "session pinned");
+            *core.place.pinned_by.lock() = command;
             core.pin_entry = Some(pins.pins().enter(u64::from(core.place.id), pin, clock::now()));
         }
     }

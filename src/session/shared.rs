@@ -2,9 +2,10 @@
 
 use super::prepared::Store;
 use super::registry::Registry;
+use super::roster::Roster;
 use crate::catalog::{Catalog, Catalogs};
 use crate::cluster::ClusterState;
-use crate::config::settings::{Cluster, PoolMode};
+use crate::config::settings::{Cluster, Pool as PoolSettings, PoolMode};
 use crate::engine::identity::Credentials;
 use crate::engine::seam::{Backend, Engine, Identity};
 use crate::engine::{NodeId, NodeSet};
@@ -50,6 +51,10 @@ pub struct Shared<E: Engine> {
     pub store: Store,
     /// Clients.
     pub registry: Arc<Registry>,
+    /// Our connections to the servers.
+    pub roster: Roster,
+    /// A statement that takes so many nanoseconds is logged; 0 = none.
+    pub slow_query: AtomicU64,
     /// Figures.
     pub stats: Arc<ClusterStats>,
     /// Figures by user and database.
@@ -86,6 +91,8 @@ impl<E: Engine> Shared<E> {
             verdicts: Verdicts::new(VERDICTS),
             store: Store::default(),
             registry: Arc::new(Registry::default()),
+            roster: Roster::default(),
+            slow_query: AtomicU64::new(0),
             traffic,
             catalogs: Catalogs::default(),
             loader,
@@ -103,11 +110,13 @@ impl<E: Engine> Shared<E> {
         let connector = E::Backend::connector(&settings)?;
         self.connector.store(Arc::new(connector));
         for pool in self.pools.all() {
-            let old = pool.limits();
+            let (old, key) = (pool.limits(), pool.key());
+            let alias = settings.databases.iter().find(|database| database.name == key.database);
+            let alias = alias.map_or(&*key.database, |database| &*database.alias);
             pool.set_limits(Limits {
                 user_limit: old.user_limit,
                 database_limit: old.database_limit,
-                ..Limits::new(&settings.pool)
+                ..Limits::new(pool_settings(&settings, &key.user, alias))
             });
         }
         self.settings.store(settings);
@@ -188,6 +197,17 @@ impl<E: Engine> Shared<E> {
     }
 }
 
+/// The pool settings of a user in a database (as clients name it): the user's own, else the database's, else the cluster's.
+#[must_use]
+pub fn pool_settings<'a>(settings: &'a Cluster, user: &str, alias: &str) -> &'a PoolSettings {
+    let listed = settings.users.list.iter().find(|listed| &*listed.name == user);
+    let database = settings.databases.iter().find(|database| &*database.alias == alias);
+    listed
+        .and_then(|listed| listed.pool.as_ref())
+        .or_else(|| database.and_then(|database| database.pool.as_ref()))
+        .unwrap_or(&settings.pool)
+}
+
 /// What the sessions of one user in one database share.
 pub struct Lane<E: Engine> {
     /// In whose name backends are opened.
@@ -218,11 +238,7 @@ impl<E: Engine> Lane<E> {
         let settings = shared.settings.load();
         let found = settings.databases.iter().find(|database| database.alias == *alias);
         let database = found.map_or_else(|| Arc::clone(alias), |database| Arc::clone(&database.name));
-        let listed = settings.users.list.iter().find(|listed| listed.name == *user);
-        let pool = listed
-            .and_then(|listed| listed.pool.as_ref())
-            .or_else(|| found.and_then(|database| database.pool.as_ref()))
-            .unwrap_or(&settings.pool);
+        let pool = pool_settings(&settings, user, alias);
         let limits = Limits { user_limit: limits.0, database_limit: limits.1, ..Limits::new(pool) };
         let pools = (0..settings.nodes.len()).map(|id| {
             let node = NodeId(u8::try_from(id).unwrap_or(u8::MAX));

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking; clippy.toml's exemption does not reach what is outside #[test] functions"
 )]
 
+mod admin;
 mod catalog;
 mod corpus;
 mod embedded;

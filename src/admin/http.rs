@@ -10,6 +10,7 @@ pub use serve::serve;
 
 use super::status::Inspect;
 use super::token::Token;
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware::from_fn_with_state;
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What the door opens to, and to whom.
 pub struct Door {
     inspect: Arc<dyn Inspect>,
-    token: Token,
+    token: ArcSwap<Token>,
     hosts: Vec<String>,
     patience: Duration,
 }
@@ -33,7 +34,13 @@ impl Door {
     /// `hosts` are names under which the door may be asked for beside IP addresses, `localhost` and names without a dot.
     #[must_use]
     pub fn new(inspect: Arc<dyn Inspect>, token: Token, hosts: Vec<String>) -> Arc<Self> {
+        let token = ArcSwap::from_pointee(token);
         Arc::new(Self { inspect, token, hosts, patience: PATIENCE })
+    }
+
+    /// From now on this is the token.
+    pub fn set_token(&self, token: Token) {
+        self.token.store(Arc::new(token));
     }
 }
 

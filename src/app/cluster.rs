@@ -1,6 +1,7 @@
 //! One cluster at work: its listeners, its monitor, its housekeeping, and the way of a new connection into a session.
 
-use super::App;
+use super::{App, Operated};
+use crate::admin::token::TokenError;
 use crate::clock;
 use crate::cluster::monitor::{self, MonitorHandle};
 use crate::cluster::{ClusterState, Health, Role};
@@ -21,6 +22,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -33,6 +35,17 @@ pub enum StartError {
     /// Threads or randomness.
     #[error("the operating system gives no threads or no randomness: {0}")]
     Runtime(std::io::Error),
+    /// The admin listener.
+    #[error("admin.listen: cannot listen at {address}: {why}; choose another address, or `off`")]
+    Admin {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        why: std::io::Error,
+    },
+    /// The admin token.
+    #[error("{0}; set admin.token instead")]
+    Token(TokenError),
     /// A listener.
     #[error("cluster {cluster}: {why}")]
     Bind {
@@ -52,7 +65,7 @@ pub enum StartError {
 }
 
 /// A cluster at work, whatever its engine.
-pub trait Running: Send + Sync {
+pub trait Running: Operated {
     /// Its name.
     fn name(&self) -> &str;
     /// What is true of its nodes.
@@ -67,6 +80,8 @@ pub trait Running: Send + Sync {
     /// # Errors
     /// A file that was there at the check is gone.
     fn reload(&self, settings: Arc<Cluster>) -> Result<(), String>;
+    /// Statements that take so long are logged from now on; zero = none.
+    fn log_slow_queries(&self, from: Duration);
     /// How long running transactions may take to end.
     fn shutdown_limit(&self) -> Duration;
     /// Takes no new clients, and waits until all have left; the idle are sent away.
@@ -75,7 +90,7 @@ pub trait Running: Send + Sync {
 
 /// A cluster at work.
 pub(super) struct Working<E: Front> {
-    shared: Arc<Shared<E>>,
+    pub(super) shared: Arc<Shared<E>>,
     door: ArcSwap<E::Door>,
     firewall: Mutex<Firewall>,
     nodes: Nodes,
@@ -86,7 +101,7 @@ pub(super) struct Working<E: Front> {
 
 /// Starts a cluster: binds first, so that a port that is taken is told before anything runs.
 pub(super) fn start<E: Front, P: Probe>(
-    app: &App,
+    app: &Arc<App>,
     settings: Arc<Cluster>,
     probe: P,
 ) -> Result<Arc<Working<E>>, StartError> {
@@ -227,6 +242,11 @@ impl<E: Front> Running for Working<E> {
         Ok(())
     }
 
+    fn log_slow_queries(&self, from: Duration) {
+        let nanos = u64::try_from(from.as_nanos()).unwrap_or(u64::MAX);
+        self.shared.slow_query.store(nanos, Ordering::Relaxed);
+    }
+
     fn shutdown_limit(&self) -> Duration {
         self.shared.settings.load().timeouts.shutdown
     }
@@ -270,7 +290,6 @@ async fn housekeeping<E: Front>(shared: Arc<Shared<E>>, mut stop: watch::Receive
         }
         shared.pools.sweep();
         shared.trim();
-        shared.traffic.roll(now);
         let view = shared.state.view.load_full();
         let settings = shared.settings.load_full();
         known.resize(view.nodes.len(), (0, Role::Unknown, false));

@@ -1,19 +1,31 @@
 //! Starts and stops everything in order, and owns every task.
 
+mod admin;
 mod cluster;
+mod inspect;
 mod limits;
+mod look;
+mod operate;
 
 pub use cluster::{Running, StartError};
+pub use operate::Operated;
 
+use crate::admin::http::Door;
+use crate::admin::token::Token;
 use crate::clock;
 use crate::config::settings::{EngineKind, Settings};
 use crate::postgres::Postgres;
 use crate::postgres::probe::PostgresProbe;
-use crate::telemetry::Traffic;
-use arc_swap::ArcSwap;
+use crate::task;
+use crate::telemetry::logs::Logs;
+use crate::telemetry::{Traffic, traffic};
+use arc_swap::{ArcSwap, ArcSwapOption};
 use cluster::start;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,8 +45,25 @@ pub struct App {
     pub started: clock::Tick,
     /// Told when the process is to end.
     pub shutdown: Notify,
+    logs: Logs,
+    phase: AtomicU8,
+    /// Told besides when the process is to end without waiting.
+    stop_now: Notify,
+    /// One reload at a time.
+    reloading: Mutex<()>,
+    door: ArcSwapOption<Door>,
+    workers: Handle,
     monitors: Handle,
     secret: [u8; 32],
+}
+
+/// How far the process is in its life.
+struct Phase;
+
+impl Phase {
+    const STARTING: u8 = 0;
+    const RUNNING: u8 = 1;
+    const DRAINING: u8 = 2;
 }
 
 // A thread with a runtime of its own that ends when the sender is dropped: neither load nor a scrape starves what runs there.
@@ -76,7 +105,12 @@ fn workers(threads: usize) -> std::io::Result<Runtime> {
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn run(path: PathBuf, settings: Settings, ready: impl FnOnce(&Arc<App>)) -> Result<(), StartError> {
+pub fn run(
+    path: PathBuf,
+    settings: Settings,
+    logs: Logs,
+    ready: impl FnOnce(&Arc<App>),
+) -> Result<(), StartError> {
     limits::raise_open_files();
     let monitors = SideThread::start("monitor").map_err(StartError::Runtime)?;
     let runtime = workers(settings.runtime.workers).map_err(StartError::Runtime)?;
@@ -89,22 +123,43 @@ pub fn run(path: PathBuf, settings: Settings, ready: impl FnOnce(&Arc<App>)) -> 
         clusters: ArcSwap::default(),
         started: clock::now(),
         shutdown: Notify::new(),
+        logs,
+        phase: AtomicU8::new(Phase::STARTING),
+        stop_now: Notify::new(),
+        reloading: Mutex::new(()),
+        door: ArcSwapOption::empty(),
+        workers: runtime.handle().clone(),
         monitors: monitors.handle.clone(),
         secret,
     });
+    let door = admin::open(&app)?;
     let ended = runtime.block_on(async {
         app.start_clusters()?;
+        task::spawn("traffic", roll(Arc::clone(&app.traffic)));
+        app.phase.store(Phase::RUNNING, Ordering::Release);
         ready(&app);
         app.until_told().await;
+        app.phase.store(Phase::DRAINING, Ordering::Release);
         app.drain().await;
+        if let Some(door) = door {
+            door.close().await;
+        }
         Ok(())
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
+// Ends the periods that averages are over.
+async fn roll(traffic: Arc<Traffic>) {
+    loop {
+        tokio::time::sleep_until(clock::deadline(traffic::PERIOD)).await;
+        traffic.roll(clock::now());
+    }
+}
+
 impl App {
-    fn start_clusters(&self) -> Result<(), StartError> {
+    fn start_clusters(self: &Arc<Self>) -> Result<(), StartError> {
         let settings = self.settings.load_full();
         let mut clusters: Vec<Arc<dyn Running>> = Vec::new();
         for cluster in &settings.clusters {
@@ -117,6 +172,7 @@ impl App {
                     });
                 }
             };
+            running.log_slow_queries(settings.log.slow_query);
             clusters.push(running);
         }
         self.clusters.store(Arc::new(clusters));
@@ -136,12 +192,19 @@ impl App {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
                 () = self.shutdown.notified() => return,
-                _ = hangup.recv() => match self.reload() {
-                    Ok(done) => tracing::info!(path = %self.path.display(), "{done}"),
-                    Err(why) => tracing::error!(path = %self.path.display(), "configuration not reloaded: {why}"),
-                },
+                // Said in the log: nobody waits for an answer.
+                _ = hangup.recv() => drop(self.reload_and_say()),
             }
         }
+    }
+
+    fn reload_and_say(&self) -> Result<String, String> {
+        let done = self.reload();
+        match &done {
+            Ok(done) => tracing::info!(path = %self.path.display(), "{done}"),
+            Err(why) => tracing::error!(path = %self.path.display(), "configuration not reloaded: {why}"),
+        }
+        done
     }
 
     /// Reads the configuration file again, and applies it whole or not at all.
@@ -149,6 +212,7 @@ impl App {
     /// # Errors
     /// Why nothing was changed, for the operator.
     pub fn reload(&self) -> Result<String, String> {
+        let _one_at_a_time = self.reloading.lock();
         let new = Settings::load(&self.path).map_err(|errors| errors.to_string())?;
         let old = self.settings.load_full();
         let changes = crate::config::diff(&old, &new)
@@ -162,10 +226,22 @@ impl App {
         for settings in &new.clusters {
             if let Some(running) = clusters.iter().find(|running| running.name() == &*settings.name) {
                 running.reload(Arc::clone(settings))?;
+                running.log_slow_queries(new.log.slow_query);
             }
         }
+        self.logs.set_level(new.log.level).map_err(|error| error.to_string())?;
+        self.replace_token(&old, &new)?;
         self.settings.store(Arc::new(new));
         Ok(format!("configuration reloaded, {} changes", changes.len()))
+    }
+
+    fn replace_token(&self, old: &Settings, new: &Settings) -> Result<(), String> {
+        let (Some(address), Some(door)) = (new.admin.listen, self.door.load_full()) else { return Ok(()) };
+        if old.admin.token != new.admin.token {
+            let token: Token = admin::token(&new.admin, address).map_err(|error| error.to_string())?;
+            door.set_token(token);
+        }
+        Ok(())
     }
 
     // New clients are turned away, transactions end, idle clients are sent away; a second signal stops at once.
@@ -174,9 +250,7 @@ impl App {
         let limit = clusters.iter().map(|cluster| cluster.shutdown_limit()).max().unwrap_or_default();
         tracing::info!(?limit, "stopping: waiting for running transactions");
         let drained = async {
-            for cluster in clusters.iter() {
-                cluster.drain().await;
-            }
+            join_all(clusters.iter().map(|cluster| cluster.drain())).await;
         };
         let again = async {
             match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
@@ -187,6 +261,8 @@ impl App {
             }
         };
         tokio::select! {
+            biased;
+            () = self.stop_now.notified() => tracing::warn!("told to stop at once"),
             () = drained => tracing::info!("stopped"),
             () = again => tracing::warn!("told to stop a second time: stopped at once"),
             () = tokio::time::sleep_until(clock::deadline(limit)) => tracing::warn!("transactions were still running at timeouts.shutdown"),

@@ -110,9 +110,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = directory.path().join("primacy.yaml");
     let demo = Arc::new(Demo { servers, port: port(PORT)?, admin: port(ADMIN_PORT)?, config, began });
     let settings = demo.write_settings()?;
-    let _logs = Logs::init(&settings.log)?;
+    let logs = Logs::init(&settings.log)?;
     let (tell, told) = mpsc::channel();
-    app::run(demo.config.clone(), settings, |app| {
+    app::run(demo.config.clone(), settings, logs, |app| {
         let (app, demo) = (Arc::clone(app), Arc::clone(&demo));
         let _clients_have_threads_of_their_own = runtime.enter();
         task::spawn("demo", async move {

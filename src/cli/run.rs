@@ -14,7 +14,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(&args.config).map_err(|errors| anyhow::anyhow!("{errors}"))?;
-    let _logs = Logs::init(&settings.log)?;
-    app::run(args.config, settings, |_| tracing::info!("ready"))?;
+    let logs = Logs::init(&settings.log)?;
+    app::run(args.config, settings, logs, |_| tracing::info!("ready"))?;
     Ok(ExitCode::SUCCESS)
 }

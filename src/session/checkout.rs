@@ -212,33 +212,18 @@ pub(super) async fn first<E: Engine>(
     }
 }
 
-fn ask<E: Engine>(core: &Core<E>, settings: &Cluster, plan: &Plan, attempt: &mut Attempt, now: Tick) -> Ask {
+/// What is asked of the router for `plan` in this session.
+pub(super) fn ask<E: Engine>(
+    core: &Core<E>,
+    settings: &Cluster,
+    plan: &Plan,
+    attempt: &mut Attempt,
+    now: Tick,
+) -> Ask {
     let routing = core.routing(settings);
     let consistency = plan.level.or(core.consistency).unwrap_or(routing.consistency);
-    let mut ask = Ask::new(plan.class, consistency, now);
-    ask.doubt = plan.doubt;
-    ask.hint = plan.hint;
-    ask.route = core.route;
+    let mut ask = by_plan(plan, consistency, core.route, core.lane.mode, now);
     ask.exclude = attempt.exclude;
-    match plan.transaction {
-        Transaction::Begin { read_only: Some(true), .. } if !plan.writes => {
-            ask.read_only_tx = true;
-        }
-        Transaction::None => {}
-        // Every other transaction is the primary's.
-        _ => ask.class = Class::Write,
-    }
-    if !plan.effects.is_empty() {
-        // Settings are judged and reported by the primary, whatever node they are carried to later.
-        ask.class = ask.class.max(Class::NodeLocal);
-        ask.hint = None;
-        ask.route = RouteSetting::Auto;
-    }
-    if plan.pin.is_some() || core.lane.mode == PoolMode::Session {
-        ask.class = Class::Write;
-        ask.hint = None;
-        ask.doubt = false;
-    }
     if consistency == Consistency::Eventual {
         return ask;
     }
@@ -258,6 +243,40 @@ fn ask<E: Engine>(core: &Core<E>, settings: &Cluster, plan: &Plan, attempt: &mut
         Some(until) => until.since(now),
         None => patience,
     };
+    ask
+}
+
+/// What is asked of the router for what `plan` does, before what the session has seen is added.
+pub(super) fn by_plan(
+    plan: &Plan,
+    consistency: Consistency,
+    route: RouteSetting,
+    mode: PoolMode,
+    now: Tick,
+) -> Ask {
+    let mut ask = Ask::new(plan.class, consistency, now);
+    ask.doubt = plan.doubt;
+    ask.hint = plan.hint;
+    ask.route = route;
+    match plan.transaction {
+        Transaction::Begin { read_only: Some(true), .. } if !plan.writes => {
+            ask.read_only_tx = true;
+        }
+        Transaction::None => {}
+        // Every other transaction is the primary's.
+        _ => ask.class = Class::Write,
+    }
+    if !plan.effects.is_empty() {
+        // Settings are judged and reported by the primary, whatever node they are carried to later.
+        ask.class = ask.class.max(Class::NodeLocal);
+        ask.hint = None;
+        ask.route = RouteSetting::Auto;
+    }
+    if plan.pin.is_some() || mode == PoolMode::Session {
+        ask.class = Class::Write;
+        ask.hint = None;
+        ask.doubt = false;
+    }
     ask
 }
 

@@ -1,9 +1,11 @@
 //! From a segment to a plan, with what the catalog must be asked first; and what a refusal teaches.
 
-use super::core::Core;
+use super::core::{Core, Reading};
 use super::plan::{Judge, Plan};
 use super::prepared::Circumstances;
+use super::shared::Shared;
 use super::unit::Attempt;
+use crate::catalog::{Catalog, Names};
 use crate::engine::catalog::CatalogLoader;
 use crate::engine::seam::{Engine, Exchange, Part, Refusal};
 use crate::engine::{Class, TxState};
@@ -28,23 +30,42 @@ pub(super) async fn plan<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchan
     }
 }
 
+/// Judges a text that is not going to run. Only what is not known yet of the database is waited for.
+pub(super) async fn text<E: Engine>(core: &Core<E>, text: &[u8]) -> Plan {
+    let make = |core: &Core<E>| {
+        let names = core.lane.catalog.names();
+        Plan::of_text(text, &judge(&core.shared, &core.lane.catalog, names.as_deref(), &core.reading))
+    };
+    let mut plan = make(core);
+    if !plan.unknown.is_empty() || plan.names_unknown {
+        load(core, &plan).await;
+        plan = make(core);
+    }
+    plan
+}
+
+/// What a text is judged under.
+pub(super) fn judge<'a, E: Engine>(
+    shared: &'a Shared<E>,
+    catalog: &'a Catalog,
+    names: Option<&'a Names>,
+    reading: &'a Reading,
+) -> Judge<'a> {
+    let Reading { path, path_key, lexing, server_major, .. } = reading;
+    let generation = catalog.generation();
+    Judge {
+        verdicts: &shared.verdicts,
+        context: Context { lexing: *lexing, server_major: *server_major, generation, path: *path_key, names },
+        catalog,
+        path,
+        store: &shared.store,
+        circumstances: Circumstances { generation, path: *path_key, lexing: *lexing },
+    }
+}
+
 fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &mut Plan) {
     let names = core.lane.catalog.names();
-    let generation = core.lane.catalog.generation();
-    let judge = Judge {
-        verdicts: &core.shared.verdicts,
-        context: Context {
-            lexing: core.reading.lexing,
-            server_major: core.reading.server_major,
-            generation,
-            path: core.reading.path_key,
-            names: names.as_deref(),
-        },
-        catalog: &core.lane.catalog,
-        path: &core.reading.path,
-        store: &core.shared.store,
-        circumstances: Circumstances { generation, path: core.reading.path_key, lexing: core.reading.lexing },
-    };
+    let judge = judge(&core.shared, &core.lane.catalog, names.as_deref(), &core.reading);
     plan.make(exchange, &mut core.statements, &judge);
     if plan.early {
         // Before it is sent: the monitor's next answer must not count such a write as durable.

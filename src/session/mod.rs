@@ -6,6 +6,7 @@ mod checkout;
 mod core;
 mod early;
 mod effects;
+pub mod explain;
 mod judge;
 mod local;
 mod login;

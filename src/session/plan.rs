@@ -168,6 +168,13 @@ impl Plan {
         self.judge(index, entry.prepared.text(), judge);
     }
 
+    /// What one text would do.
+    pub(super) fn of_text(text: &[u8], judge: &Judge<'_>) -> Self {
+        let mut plan = Self::default();
+        plan.text(0, text, judge);
+        plan
+    }
+
     fn text(&mut self, index: usize, text: &[u8], judge: &Judge<'_>) {
         self.runs += 1;
         self.simple = true;

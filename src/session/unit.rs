@@ -4,7 +4,7 @@ use super::core::{Core, Held};
 use super::plan::Plan;
 use super::registry::Activity;
 use super::run::End;
-use super::{checkout, judge, local, settle};
+use super::{checkout, explain, judge, local, settle};
 use crate::clock::{self, Tick};
 use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay, Treatment};
 use crate::engine::{Class, Dirt, NodeSet, PinReason, TxState};
@@ -52,6 +52,11 @@ pub(super) async fn serve<E: Engine>(
     client: &mut Stream,
     began: Tick,
 ) -> Result<(), End> {
+    if let Some(statement) = explain::wanted::<E::Exchange>(exchange, core.reading.lexing).map(<[u8]>::to_vec)
+    {
+        Box::pin(explain::answer(core, exchange, statement)).await;
+        return flush::<E>(exchange, client).await;
+    }
     let mut plan = core.plan.take().unwrap_or_default();
     judge::plan(core, exchange, &mut plan).await;
     let served = run(core, exchange, client, &mut plan, began).await;

@@ -44,7 +44,7 @@ fn admitted(door: &Door, request: &Request) -> Result<(), Refusal> {
 
 /// Whether the request carries the token.
 pub(super) fn proved(door: &Door, headers: &HeaderMap) -> Result<(), Refusal> {
-    if door.token.opens(text(headers, header::AUTHORIZATION)?) {
+    if door.token.load().opens(text(headers, header::AUTHORIZATION)?) {
         return Ok(());
     }
     let hint = "send the header \"Authorization: Bearer TOKEN\"; the token is admin.token of the configuration, or in the file \

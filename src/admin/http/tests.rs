@@ -42,7 +42,7 @@ impl Server {
         let inspect: Arc<dyn Inspect> = fake.clone();
         let (token, hosts) =
             (Token::given(Secret::new("s3cret".to_owned())), vec!["proxy.example.org".to_owned()]);
-        let door = Arc::new(Door { inspect, token, hosts, patience });
+        let door = Arc::new(Door { inspect, token: ArcSwap::from_pointee(token), hosts, patience });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         crate::task::spawn("admin", serve(listener, door, std::future::pending()));

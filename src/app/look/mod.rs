@@ -37,7 +37,10 @@ impl<'a, E: Engine> Look<'a, E> {
     }
 
     fn node_name(&self, node: crate::engine::NodeId) -> String {
-        self.settings.nodes.get(usize::from(node.0)).map_or_else(|| "?".to_owned(), |node| node.name.to_string())
+        self.settings
+            .nodes
+            .get(usize::from(node.0))
+            .map_or_else(|| "?".to_owned(), |node| node.name.to_string())
     }
 
     fn cluster(&self) -> String {

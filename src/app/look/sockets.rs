@@ -17,8 +17,13 @@ type Holders = HashMap<*const CancelTarget, Arc<ClientEntry>>;
 impl<E: Engine> Look<'_, E> {
     /// Who is connected to us.
     pub(in crate::app) fn clients(&self) -> Vec<SocketRow> {
-        let servers: HashMap<_, _> =
-            self.shared.roster.all().into_iter().map(|server| (Arc::as_ptr(&server.target), server)).collect();
+        let servers: HashMap<_, _> = self
+            .shared
+            .roster
+            .all()
+            .into_iter()
+            .map(|server| (Arc::as_ptr(&server.target), server))
+            .collect();
         let mut clients = self.shared.registry.all();
         clients.sort_by_key(|client| (client.since, client.id));
         clients.iter().map(|client| self.client(client, &servers)).collect()
@@ -88,7 +93,8 @@ impl<E: Engine> Look<'_, E> {
             addr: node.map(|node| node.host.to_string()).unwrap_or_default(),
             port: node.map_or(0, |node| node.port),
             connected_us: self.wall(server.since),
-            request_us: holder.map_or(0, |client| self.wall(Tick(client.last_request.load(Ordering::Relaxed)))),
+            request_us: holder
+                .map_or(0, |client| self.wall(Tick(client.last_request.load(Ordering::Relaxed)))),
             link: holder.map(|client| u64::from(client.id)),
             remote_pid: server.target.pid.into(),
             tls: encrypted(server.target.tls),
@@ -108,23 +114,26 @@ impl<E: Engine> Look<'_, E> {
                 let client = u32::try_from(pinned.session).ok().and_then(|id| self.shared.registry.get(id));
                 let Some(client) = client else { continue };
                 let held = client.current.lock().as_ref().map(|(_, target)| Arc::clone(target));
-                let server = held.and_then(|held| servers.iter().find(|server| Arc::ptr_eq(&server.target, &held)));
-                rows.extend(pinned.pins.iter().map(|pin| PinRow {
-                    client: pinned.session,
-                    server: server.map_or(0, |server| server.id),
-                    cluster: self.cluster(),
-                    node: self.node_name(node),
-                    database: client.database.to_string(),
-                    user: client.user.to_string(),
-                    application_name: client.application.to_string(),
-                    reason: pin.reason.word().to_owned(),
-                    certainty: match pin.certainty {
-                        Certainty::Known => "known",
-                        Certainty::Possible => "possible",
+                let server =
+                    held.and_then(|held| servers.iter().find(|server| Arc::ptr_eq(&server.target, &held)));
+                rows.extend(pinned.pins.iter().map(|pin| {
+                    PinRow {
+                        client: pinned.session,
+                        server: server.map_or(0, |server| server.id),
+                        cluster: self.cluster(),
+                        node: self.node_name(node),
+                        database: client.database.to_string(),
+                        user: client.user.to_string(),
+                        application_name: client.application.to_string(),
+                        reason: pin.reason.word().to_owned(),
+                        certainty: match pin.certainty {
+                            Certainty::Known => "known",
+                            Certainty::Possible => "possible",
+                        }
+                        .to_owned(),
+                        age_us: us(self.now.since(pinned.since)),
+                        statement: (*client.pinned_by.lock()).to_owned(),
                     }
-                    .to_owned(),
-                    age_us: us(self.now.since(pinned.since)),
-                    statement: (*client.pinned_by.lock()).to_owned(),
                 }));
             }
         }

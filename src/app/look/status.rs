@@ -42,7 +42,10 @@ impl<E: Engine> Look<'_, E> {
         let failover = match self.settings.failover.mode {
             FailoverMode::Off => "the primary found at the start is kept".to_owned(),
             FailoverMode::Observe => {
-                format!("a change of primary is followed, writes wait {:?} for it", self.settings.failover.hold)
+                format!(
+                    "a change of primary is followed, writes wait {:?} for it",
+                    self.settings.failover.hold
+                )
             }
         };
         format!("{consistency}; {failover}")
@@ -72,7 +75,8 @@ impl<E: Engine> Look<'_, E> {
         };
         let is_primary = view.primary == Some(node.id);
         // How far behind can be said of what answers and has the primary's history, while a primary answers.
-        let comparable = state == NodeState::Up && !is_primary && node.unfit.is_none() && view.primary.is_some();
+        let comparable =
+            state == NodeState::Up && !is_primary && node.unfit.is_none() && view.primary.is_some();
         let fresh = node.live.fresh_as_of();
         let budget = self.shared.pools.node(node.id);
         let position = *node.live.position.lock();

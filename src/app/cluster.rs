@@ -1,12 +1,12 @@
 //! One cluster at work: its listeners, its monitor, its housekeeping, and the way of a new connection into a session.
 
+use super::housekeeping::housekeeping;
 use super::{App, Operated};
 use crate::admin::token::TokenError;
 use crate::clock;
 use crate::cluster::monitor::{self, MonitorHandle};
-use crate::cluster::{ClusterState, Health, Role};
+use crate::cluster::{ClusterState, Health};
 use crate::config::settings::{Cluster, RouteSetting};
-use crate::engine::NodeId;
 use crate::engine::Probe;
 use crate::engine::door::{Front, Knock, Nodes, TurnedAway};
 use crate::error::{ClientError, Fault};
@@ -25,9 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// Between two rounds of housekeeping.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// What kept the process from starting.
 #[derive(Debug, thiserror::Error)]
@@ -271,69 +268,5 @@ impl<E: Front> Running for Working<E> {
                 tokio::select! { () = empty => {}, () = look_again => {} }
             }
         })
-    }
-}
-
-// Ages and closes what is idle, follows restarts and changes of role.
-async fn housekeeping<E: Front>(shared: Arc<Shared<E>>, mut stop: watch::Receiver<bool>) {
-    let mut known: Vec<(u64, Role, bool)> = Vec::new();
-    let mut epoch = None;
-    loop {
-        tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep_until(clock::deadline(HOUSEKEEPING)) => {}
-        }
-        let now = clock::now();
-        for pool in shared.pools.all() {
-            drop(pool.reap(now));
-        }
-        shared.pools.sweep();
-        shared.trim();
-        let view = shared.state.view.load_full();
-        let settings = shared.settings.load_full();
-        known.resize(view.nodes.len(), (0, Role::Unknown, false));
-        for (node, known) in view.nodes.iter().zip(&mut known) {
-            let pinned = settings.pool.pinned;
-            let configured = settings.nodes.get(usize::from(node.id.0)).and_then(|node| node.max_connections);
-            shared.pools.node(node.id).set_limits(configured.unwrap_or(node.slots), pinned);
-            let is = (node.start, node.role, matches!(node.health, Health::Quarantined(_)));
-            if *known != is {
-                invalidate(&shared, node.id);
-                *known = is;
-            }
-        }
-        if epoch.replace(view.epoch) != Some(view.epoch) {
-            shared.forget_greetings();
-            shared.catalogs.forget_all();
-        }
-        victims(&shared, now);
-    }
-}
-
-// Backends of a node that was restarted, or that has another role, lead nowhere or show something else.
-fn invalidate<E: Front>(shared: &Shared<E>, node: NodeId) {
-    shared.pools.invalidate(|key| key.node == node);
-}
-
-// Where the pins of a node are at their limit, the longest idle session whose pins are only possible gives way.
-fn victims<E: Front>(shared: &Shared<E>, now: clock::Tick) {
-    let settings = shared.settings.load_full();
-    for (id, node) in (0u8..).zip(&settings.nodes) {
-        let budget = shared.pools.node(NodeId(id));
-        if budget.pinned() < settings.pool.pinned {
-            continue;
-        }
-        let victim = budget.pins().victim(now, settings.pool.pin_idle);
-        let client = victim.and_then(|id| shared.registry.get(u32::try_from(id).unwrap_or(0)));
-        if let Some(client) = client {
-            tracing::info!(node = %node.name, client = client.id, "idle session closed: pool.pinned is reached");
-            client.end(
-                ClientError::new("57P05", 4031, "terminating connection due to idle-session timeout")
-                    .detail(format!("The session kept a connection to node {} for {:?} and may not need it; others wait for one.", node.name, settings.pool.pin_idle))
-                    .hint("pool.pinned and pool.pin_idle of the proxy's configuration")
-                    .fatal(),
-            );
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod cluster;
+mod housekeeping;
 mod inspect;
 mod limits;
 mod look;

@@ -14,7 +14,7 @@ use crate::error::ClientError;
 use crate::failover::Pass;
 use crate::pool::{Purpose, Taken, Want};
 use crate::routing::{Ask, Choice, Why, route};
-use crate::sql::Transaction;
+use crate::sql::{Isolation, Transaction};
 use crate::telemetry::{ClusterCount, Routed};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -224,6 +224,12 @@ pub(super) fn ask<E: Engine>(
     let consistency = plan.level.or(core.consistency).unwrap_or(routing.consistency);
     let mut ask = by_plan(plan, consistency, core.route, core.lane.mode, now);
     ask.exclude = attempt.exclude;
+    if let Transaction::Begin { read_only: Some(true), isolation } = plan.transaction
+        && !may_begin_on_replica(core, isolation, now)
+    {
+        ask.read_only_tx = false;
+        ask.class = Class::Write;
+    }
     if consistency == Consistency::Eventual {
         return ask;
     }
@@ -278,6 +284,18 @@ pub(super) fn by_plan(
         ask.doubt = false;
     }
     ask
+}
+
+// A standby knows no serializable transactions.
+fn may_begin_on_replica<E: Engine>(core: &Core<E>, isolation: Option<Isolation>, now: Tick) -> bool {
+    let default = core.wanted.get("default_transaction_isolation");
+    let serializable = match isolation {
+        Some(isolation) => isolation == Isolation::Serializable,
+        None => default.is_some_and(|level| level.eq_ignore_ascii_case("serializable")),
+    };
+    let (identity, alias) = (&core.lane.identity, &core.lane.alias);
+    !serializable
+        && !core.shared.readers.begins_on_primary(&identity.user, alias, &core.place.application, now)
 }
 
 fn primary_is_busy<E: Engine>(core: &Core<E>) -> bool {

@@ -72,7 +72,7 @@ async fn admit<E: Front>(
     if early::is_on_from_the_start(&startup) {
         shared.state.async_commit_seen.store(true, Ordering::Release);
     }
-    let limits = (limits.user, limits.database);
+    let limits = Some((limits.user, limits.database));
     let mut lane = Lane::new(shared, &user, &database, credentials, limits, place.since);
     if startup.has_custom() {
         lane.mode = PoolMode::Session;

@@ -12,6 +12,7 @@ mod local;
 mod login;
 mod plan;
 pub mod prepared;
+pub mod readers;
 pub mod registry;
 pub mod roster;
 mod run;

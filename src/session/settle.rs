@@ -52,6 +52,10 @@ pub(super) fn unit<E: Engine>(
 fn freshness<E: Engine>(core: &mut Core<E>, plan: &Plan, outcome: &Outcome, was: TxState, now: Tick) {
     let Some(held) = &mut core.held else { return };
     core.last_node = Some(held.node);
+    if held.pass.is_some() && outcome.failed == Some(*b"25006") {
+        // The session may be read-only by its own wish; or the node is no primary any more: the monitor looks at once.
+        core.shared.state.suspect(held.node, "a write was refused as read-only");
+    }
     core.tx_wrote |= plan.writes;
     if plan.writes {
         *held.lease.sequences() = true;

@@ -1,6 +1,7 @@
 //! What all sessions of one cluster share.
 
 use super::prepared::Store;
+use super::readers::Readers;
 use super::registry::Registry;
 use super::roster::Roster;
 use crate::catalog::{Catalog, Catalogs};
@@ -61,6 +62,8 @@ pub struct Shared<E: Engine> {
     pub traffic: Arc<Traffic>,
     /// What databases say of themselves.
     pub catalogs: Catalogs,
+    /// Whose read-only transactions begin on the primary.
+    pub readers: Readers,
     /// How they are asked.
     pub loader: Arc<E::Loader>,
     exchanges: Mutex<Vec<Box<E::Exchange>>>,
@@ -95,6 +98,7 @@ impl<E: Engine> Shared<E> {
             slow_query: AtomicU64::new(0),
             traffic,
             catalogs: Catalogs::default(),
+            readers: Readers::default(),
             loader,
             exchanges: Mutex::default(),
             greetings: Mutex::default(),
@@ -225,28 +229,31 @@ pub struct Lane<E: Engine> {
 }
 
 impl<E: Engine> Lane<E> {
-    /// The lane of a login. `limits`: the servers' own connection limits of the user and the database.
+    /// The lane of a login. `limits`: the servers' own connection limits of the user and the database; `None` = as they were.
     #[must_use]
     pub fn new(
         shared: &Shared<E>,
         user: &Arc<str>,
         alias: &Arc<str>,
         credentials: Arc<Credentials>,
-        limits: (Option<u32>, Option<u32>),
+        limits: Option<(Option<u32>, Option<u32>)>,
         now: crate::clock::Tick,
     ) -> Self {
         let settings = shared.settings.load();
         let found = settings.databases.iter().find(|database| database.alias == *alias);
         let database = found.map_or_else(|| Arc::clone(alias), |database| Arc::clone(&database.name));
         let pool = pool_settings(&settings, user, alias);
-        let limits = Limits { user_limit: limits.0, database_limit: limits.1, ..Limits::new(pool) };
+        let configured = Limits::new(pool);
         let pools = (0..settings.nodes.len()).map(|id| {
             let node = NodeId(u8::try_from(id).unwrap_or(u8::MAX));
-            let pool = shared.pools.get(node, user, &database, || limits);
-            if pool.limits() != limits {
-                pool.set_limits(limits);
+            let shared_pool = shared.pools.get(node, user, &database, || configured);
+            let was = shared_pool.limits();
+            let (user_limit, database_limit) = limits.unwrap_or((was.user_limit, was.database_limit));
+            let is = Limits { user_limit, database_limit, ..configured };
+            if was != is {
+                shared_pool.set_limits(is);
             }
-            pool
+            shared_pool
         });
         let whose =
             Whose { cluster: Arc::clone(&shared.name), database: Arc::clone(alias), user: Arc::clone(user) };

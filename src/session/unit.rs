@@ -78,6 +78,9 @@ async fn run<E: Engine>(
     if let Some(error) = local::refuses(core, exchange, plan) {
         return refuse(core, exchange, client, &error).await;
     }
+    if let Some(error) = misplaced(core, plan) {
+        return kept_backend_is_void(core, exchange, client, error).await;
+    }
     let mut attempt = Attempt::default();
     loop {
         if let Some(held) = &core.held
@@ -152,6 +155,28 @@ async fn void<E: Engine>(
         return Err(End::Sent(Box::new(error)));
     }
     refuse(core, exchange, client, &error).await
+}
+
+// A read-only transaction that runs on a replica may do less there than on the primary: what would lock nobody, or be refused only because of
+// where it is, ends it, and its like begin on the primary from here on.
+fn misplaced<E: Engine>(core: &Core<E>, plan: &Plan) -> Option<ClientError> {
+    let ends = matches!(plan.transaction, Transaction::Commit | Transaction::Rollback);
+    if core.tx != TxState::Open
+        || !core.on_replica()
+        || ends
+        || (plan.class != Class::Write && plan.pin.is_none())
+    {
+        return None;
+    }
+    core.shared.readers.begin_on_primary(&core.lane.identity.user, &core.lane.alias, &core.place.application);
+    Some(
+        ClientError::new(
+            "40001",
+            1213,
+            "this read-only transaction ran on a replica, and the statement needs the primary",
+        )
+        .hint("run the transaction again: it will begin on the primary"),
+    )
 }
 
 // The leave under which a kept backend speaks to the primary is void: another node may be primary by now.

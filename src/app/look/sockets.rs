@@ -96,7 +96,7 @@ impl<E: Engine> Look<'_, E> {
             request_us: holder
                 .map_or(0, |client| self.wall(Tick(client.last_request.load(Ordering::Relaxed)))),
             link: holder.map(|client| u64::from(client.id)),
-            remote_pid: server.target.pid.into(),
+            remote_pid: server.target.pid,
             tls: encrypted(server.target.tls),
             application_name: holder.map(|client| client.application.to_string()).unwrap_or_default(),
             node: Some(self.node_name(server.node)),

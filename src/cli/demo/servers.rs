@@ -68,7 +68,6 @@ impl Servers {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the environment may name the servers' programs")]
 fn programs(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from)
 }

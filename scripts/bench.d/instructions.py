@@ -53,10 +53,11 @@ def _per_query(load, door, seconds, out):
         began = time.time()
         time.sleep(length)
         ended = time.time()
+        # First the dump: switching off forgets the counts.
+        _control(door, "--dump")
         _control(door, "--instr=off")
         return began, ended
     sample = load.run(door, seconds, during=counted)
-    _control(door, "--dump")
     newest = max(out.glob(f"{door.pid}*"), key=lambda path: path.stat().st_mtime_ns)
-    total = re.search(r"^(?:totals|summary): (\d+)", newest.read_text(errors="replace"), re.MULTILINE)
+    total = re.search(r"^totals: (\d+)", newest.read_text(errors="replace"), re.MULTILINE)
     return int(total[1]) / sample.count

@@ -59,6 +59,7 @@ class Load:
             child = subprocess.Popen(self._command(directory), env={**client_environment(), "PGPORT": str(proxy.port)},
                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
             _wait_for_first_line(child, directory)
+            machine.favour()
             time.sleep(WARM_UP)
             noise, before, began = machine.Noise(), _cpu(proxy), time.time()
             window = (during or time.sleep)(seconds)

@@ -16,6 +16,7 @@ def _statement(width, megabytes, copy):
 def _measure(proxy, statement, expected):
     """CPU in milliseconds per MB, growth of the peak over the RSS of before in MiB, and MB per second."""
     drain(proxy.port, "select 1")
+    machine.favour()
     machine.forget_peak(proxy.pid)
     before, _ = machine.memory(proxy.pid)
     cpu = machine.cpu_seconds(proxy.pid)

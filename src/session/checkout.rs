@@ -7,7 +7,7 @@ use super::registry::Activity;
 use super::unit::Attempt;
 use crate::clock::{self, Tick};
 use crate::cluster::{ClusterView, Health};
-use crate::config::settings::{Cluster, Consistency, ConsistencyWait, PoolMode, RouteSetting};
+use crate::config::settings::{Cluster, Consistency, ConsistencyWait, PoolMode, RouteSetting, Routing};
 use crate::engine::seam::{Engine, Exchange};
 use crate::engine::{Class, NodeId};
 use crate::error::ClientError;
@@ -23,6 +23,8 @@ use std::time::Duration;
 /// How long a read waits for a fresh replica at `consistency_wait: auto`, with a free primary and with a busy one.
 const PATIENCE_FREE: Duration = Duration::from_millis(3);
 const PATIENCE_BUSY: Duration = Duration::from_millis(10);
+/// The same for a session's first read.
+const PATIENCE_FIRST: Duration = Duration::from_millis(50);
 
 /// Sees to it that the session holds a backend on which `plan` may run, carrying the session's settings. What need not wait does not: only the
 /// slow ways are futures of their own, boxed so that they do not make every session's larger.
@@ -240,14 +242,9 @@ pub(super) fn ask<E: Engine>(
         // Whoever waits already has paid for a part of it, and waits to the end of its patience.
         ask.expected = core.shared.state.rounds.expected();
     }
-    let patience = match routing.consistency_wait {
-        ConsistencyWait::Fixed(wait) => wait,
-        ConsistencyWait::Auto if primary_is_busy(core) => PATIENCE_BUSY,
-        ConsistencyWait::Auto => PATIENCE_FREE,
-    };
     ask.patience = match attempt.wait_until {
         Some(until) => until.since(now),
-        None => patience,
+        None => patience(core, routing),
     };
     ask
 }
@@ -296,6 +293,17 @@ fn may_begin_on_replica<E: Engine>(core: &Core<E>, isolation: Option<Isolation>,
     let (identity, alias) = (&core.lane.identity, &core.lane.alias);
     !serializable
         && !core.shared.readers.begins_on_primary(&identity.user, alias, &core.place.application, now)
+}
+
+// How long a read that no replica is fresh enough for may wait. A session's first read waits for the round that its login asked for: once
+// it has a replica it stays there, and what it would read of the primary before would only raise its floor.
+fn patience<E: Engine>(core: &Core<E>, routing: &Routing) -> Duration {
+    match routing.consistency_wait {
+        ConsistencyWait::Fixed(wait) => wait,
+        ConsistencyWait::Auto if core.last_write.max(core.last_read_end) == Tick::ZERO => PATIENCE_FIRST,
+        ConsistencyWait::Auto if primary_is_busy(core) => PATIENCE_BUSY,
+        ConsistencyWait::Auto => PATIENCE_FREE,
+    }
 }
 
 fn primary_is_busy<E: Engine>(core: &Core<E>) -> bool {
@@ -381,11 +389,7 @@ async fn barrier<E: Engine>(core: &Core<E>, attempt: &mut Attempt) {
         None => {
             core.shared.stats.count(ClusterCount::BarrierWaits);
             let settings = core.shared.settings.load();
-            let patience = match core.routing(&settings).consistency_wait {
-                ConsistencyWait::Fixed(wait) => wait,
-                ConsistencyWait::Auto if primary_is_busy(core) => PATIENCE_BUSY,
-                ConsistencyWait::Auto => PATIENCE_FREE,
-            };
+            let patience = patience(core, core.routing(&settings));
             attempt.wait_until = Some(now.plus(patience));
             patience
         }

@@ -9,6 +9,7 @@
 
 mod admin;
 mod catalog;
+mod console;
 mod corpus;
 mod embedded;
 mod layers;

@@ -7,7 +7,7 @@ mod stats;
 
 use super::command::{Command, CommandError, Scope};
 use super::status::Inspect;
-use crate::engine::table::Table;
+pub use crate::engine::table::Reply as Answer;
 use crate::error::ClientError;
 use parse::{Action, Line};
 use std::sync::Arc;
@@ -28,19 +28,6 @@ pub enum Flavour {
     Primacy,
     /// PgBouncer's columns exactly, of the one cluster that was connected to: one row where PgBouncer has one.
     PgBouncer,
-}
-
-/// What comes back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Rows; the command tag is `SHOW`.
-    Table(Table),
-    /// Done; the command tag.
-    Done(&'static str),
-    /// Nothing was asked.
-    Empty,
-    /// Not done.
-    Error(ClientError),
 }
 
 /// The console of one cluster's listener: commands without a name are about this cluster.

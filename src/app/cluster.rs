@@ -8,7 +8,7 @@ use crate::cluster::monitor::{self, MonitorHandle};
 use crate::cluster::{ClusterState, Health};
 use crate::config::settings::{Cluster, RouteSetting};
 use crate::engine::Probe;
-use crate::engine::door::{Front, Knock, Nodes, TurnedAway};
+use crate::engine::door::{Front, Guest, Knock, Nodes, TurnedAway};
 use crate::error::{ClientError, Fault};
 use crate::net::firewall::Firewall;
 use crate::net::listener::{BindError, Listener};
@@ -21,8 +21,8 @@ use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -87,6 +87,7 @@ pub trait Running: Operated {
 
 /// A cluster at work.
 pub(super) struct Working<E: Front> {
+    pub(super) app: Weak<App>,
     pub(super) shared: Arc<Shared<E>>,
     door: ArcSwap<E::Door>,
     firewall: Mutex<Firewall>,
@@ -125,6 +126,7 @@ pub(super) fn start<E: Front, P: Probe>(
     };
     let (stop, stopped) = watch::channel(false);
     let working = Arc::new(Working {
+        app: Arc::downgrade(app),
         shared,
         door: ArcSwap::from_pointee(door),
         firewall: Mutex::new(Firewall::new(settings.firewall.clone())),
@@ -174,21 +176,39 @@ impl<E: Front> Working<E> {
             Ok(Err(away)) => self.turned_away(&away, peer),
             Ok(Ok(Knock::Cancel { id, secret })) => cancel::request(&self.shared, id, &secret),
             Ok(Ok(Knock::Guest(guest))) => {
-                let user = Arc::clone(&guest.user);
-                let session = tokio::time::timeout_at(limit, login(&self.shared, &door, *guest, route)).await;
-                self.shared.stats.login.record(clock::now().since(began));
-                match session {
-                    Ok(Ok(session)) => {
-                        self.shared.stats.count(ClusterCount::LoginsOk);
-                        // A task of its own: the login's memory goes with this one.
-                        task::spawn("session", session.run());
-                    }
-                    Ok(Err(Some(error))) => self.turned_away(&refusal(&user, &error), peer),
-                    Ok(Err(None)) => tracing::debug!(?peer, "a client left during its login"),
+                let console = tokio::time::timeout_at(limit, self.asks_for_console(&door, &guest)).await;
+                match console {
+                    Ok(Some(flavour)) => drop(task::spawn("console", self.console(guest, flavour))),
+                    Ok(None) => self.enter(*guest, peer, route, &door, (began, limit)).await,
                     Err(_) => {
-                        tracing::info!(?peer, %user, "a client's login did not end within timeouts.login")
+                        tracing::info!(?peer, user = %guest.user, "no server said in time whether it has the console's database")
                     }
                 }
+            }
+        }
+    }
+
+    async fn enter(
+        &self,
+        guest: Guest,
+        peer: Option<SocketAddr>,
+        route: RouteSetting,
+        door: &E::Door,
+        (began, limit): (clock::Tick, tokio::time::Instant),
+    ) {
+        let user = Arc::clone(&guest.user);
+        let session = tokio::time::timeout_at(limit, login(&self.shared, door, guest, route)).await;
+        self.shared.stats.login.record(clock::now().since(began));
+        match session {
+            Ok(Ok(session)) => {
+                self.shared.stats.count(ClusterCount::LoginsOk);
+                // A task of its own: the login's memory goes with this one.
+                task::spawn("session", session.run());
+            }
+            Ok(Err(Some(error))) => self.turned_away(&refusal(&user, &error), peer),
+            Ok(Err(None)) => tracing::debug!(?peer, "a client left during its login"),
+            Err(_) => {
+                tracing::info!(?peer, %user, "a client's login did not end within timeouts.login")
             }
         }
     }

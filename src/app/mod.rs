@@ -2,6 +2,7 @@
 
 mod admin;
 mod cluster;
+mod console;
 mod housekeeping;
 mod inspect;
 mod limits;

@@ -2,9 +2,11 @@
 
 use super::identity::Credentials;
 use super::seam::Engine;
+use super::table::Reply;
 use crate::config::settings::{Cluster, Node};
 use crate::error::{ClientError, Fault};
 use crate::net::stream::Stream;
+use futures_util::future::BoxFuture;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -96,6 +98,13 @@ pub trait Front: Engine {
         settings: &[(Box<str>, Box<str>)],
         id: u32,
         secret: &[u8],
+    ) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Serves the client a console instead of a database: greets it with `version`, and answers each of its texts by `execute` until it leaves.
+    fn console(
+        client: Stream,
+        version: &str,
+        execute: impl Fn(String) -> BoxFuture<'static, Reply> + Send + Sync,
     ) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Tells a client that it cannot come in.

@@ -222,6 +222,9 @@ pub trait Exchange: Default + Send + Sync + 'static {
         backend: &mut Self::Backend,
     ) -> Poll<Relay>;
 
+    /// The session has taken over what a settled unit did: its last segment is let go.
+    fn finish(&mut self);
+
     /// Lets what is held back go; nothing of this unit can be run again.
     fn release(&mut self);
 

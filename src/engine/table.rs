@@ -1,5 +1,6 @@
 //! A small result of our own (the console's answers, `EXPLAIN ROUTE`), before an engine gives it its protocol's form.
 
+use crate::error::ClientError;
 use std::borrow::Cow;
 
 /// What a column holds.
@@ -86,6 +87,19 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The rows.
     pub rows: Vec<Vec<Cell>>,
+}
+
+/// What the console answers to one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Rows; the command tag is `SHOW`.
+    Table(Table),
+    /// Done; the command tag.
+    Done(&'static str),
+    /// Nothing was asked.
+    Empty,
+    /// Not done.
+    Error(ClientError),
 }
 
 impl Table {

@@ -308,7 +308,6 @@ impl Exchange {
 
     fn settle(&mut self) -> Relay {
         let outcome: Outcome = self.reply.outcome;
-        self.next_segment(false);
         self.phase = Phase::Idle;
         self.extended_unsynced = false;
         self.copy = Copy::No;
@@ -422,7 +421,15 @@ impl Seam for Exchange {
         }
     }
 
+    fn finish(&mut self) {
+        self.next_segment(false);
+    }
+
     fn parameter(&self, index: usize, parameter: u16) -> Option<&[u8]> {
+        if self.base > 0 || !self.segment_held {
+            // The segment that it was in is gone.
+            return None;
+        }
         let name = match self.part(index) {
             Part::Prepare { name, .. } | Part::Use { name, .. } => name,
             _ => return None,

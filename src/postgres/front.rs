@@ -13,10 +13,12 @@ use crate::engine::TxState;
 use crate::engine::door::{Front, Guest, Knock, Limits, Nodes, TurnedAway};
 use crate::engine::identity::LookupError;
 use crate::engine::seam::Engine;
+use crate::engine::table::Reply;
 use crate::engine::words::Dialect;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::net::tls::Acceptor;
+use futures_util::future::BoxFuture;
 use std::io;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
@@ -112,6 +114,14 @@ impl Front for Postgres {
         wire::ready_for_query(&mut out, TxState::Idle);
         client.write_all(&out).await?;
         client.flush().await
+    }
+
+    async fn console(
+        client: Stream,
+        version: &str,
+        execute: impl Fn(String) -> BoxFuture<'static, Reply> + Send + Sync,
+    ) -> io::Result<()> {
+        super::console::serve(client, version, execute).await
     }
 
     async fn turn_away(client: &mut Stream, error: &ClientError) -> io::Result<()> {

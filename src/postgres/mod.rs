@@ -7,6 +7,7 @@ pub mod backend;
 pub mod catalog;
 mod compose;
 pub mod connections;
+mod console;
 pub mod embedded;
 pub mod exchange;
 pub mod front;

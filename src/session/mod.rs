@@ -18,6 +18,7 @@ pub mod roster;
 mod run;
 mod settle;
 pub mod shared;
+mod slow;
 mod statements;
 mod timer;
 mod unit;

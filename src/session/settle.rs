@@ -42,6 +42,7 @@ pub(super) fn unit<E: Engine>(
         core.tx_ddl = false;
     }
     figures(core, exchange, plan, outcome, was, began, now);
+    exchange.finish();
     if core.must_keep() || exchange.is_mid_unit() {
         return;
     }
@@ -148,6 +149,10 @@ fn figures<E: Engine>(
     let histogram =
         if core.on_replica() { &core.shared.stats.query_replica } else { &core.shared.stats.query_primary };
     histogram.record(took);
+    let slow = core.shared.slow_query.load(Ordering::Relaxed);
+    if slow != 0 && took >= Duration::from_nanos(slow) {
+        super::slow::log(core, exchange, plan, took);
+    }
 }
 
 /// Gives the backend back: at once when nothing is on its way to it, else when it has arrived; cleaned first when it is not clean.

@@ -113,7 +113,11 @@ async fn run<E: Engine>(
             Ended::Void(error) => return void(core, exchange, client, *error).await,
             Ended::ClientLost => {
                 abandon(core);
-                return Err(End::Left);
+                // It may be we who end it: then it is told, unless it has had half of a message.
+                return Err(match core.place.doom() {
+                    Some(why) if exchange.abandon_reply() => End::Sent(Box::new(why)),
+                    _ => End::Left,
+                });
             }
             Ended::Over(error) => return Err(End::Sent(error)),
             Ended::Refused => {

@@ -11,18 +11,25 @@ use tempfile::TempDir;
 #[derive(Debug, Clone)]
 pub struct Config {
     cluster: String,
+    admin: String,
     top: String,
 }
 
 impl Config {
     /// In front of these servers (`Servers::yaml`, `Embedded::yaml`), everything else by default.
     pub fn new(servers_yaml: &str) -> Self {
-        Self { cluster: servers_yaml.to_owned(), top: String::new() }
+        Self { cluster: servers_yaml.to_owned(), admin: String::new(), top: String::new() }
     }
 
     /// One more key of the cluster, on one line: `pool: { size: 2 }`.
     pub fn cluster(mut self, line: &str) -> Self {
         self.cluster.push_str(&format!("    {line}\n"));
+        self
+    }
+
+    /// One more key of `admin`: `users: [ops]`.
+    pub fn admin(mut self, key: &str) -> Self {
+        self.admin.push_str(&format!(", {key}"));
         self
     }
 
@@ -35,9 +42,9 @@ impl Config {
     /// The file's text.
     pub fn text(&self, port: u16, admin_port: u16) -> String {
         format!(
-            "clusters:\n  main:\n    listen: \"127.0.0.1:{port}\"\n{}admin: {{ listen: \"127.0.0.1:{admin_port}\", token: {TOKEN} }}\n\
-             log: {{ format: json }}\n{}",
-            self.cluster, self.top
+            "clusters:\n  main:\n    listen: \"127.0.0.1:{port}\"\n{}admin: {{ listen: \"127.0.0.1:{admin_port}\", token: {TOKEN}{} }}\n\
+             log: {{ format: json, slow_query: 200ms }}\n{}",
+            self.cluster, self.admin, self.top
         )
     }
 }

@@ -48,7 +48,7 @@ async fn probes_metrics_and_status_show_what_is_so() {
     let cluster = &status["clusters"][0];
     assert_eq!(
         (&status["state"], &cluster["primary"]),
-        (&"running".into(), &servers.endpoints[0].name[..].into())
+        (&"running".into(), &servers.endpoints[0].name.as_str().into())
     );
     assert_eq!(cluster["sessions"]["connected"], 1);
     assert_eq!(cluster["nodes"].as_array().unwrap().len(), servers.endpoints.len());
@@ -57,7 +57,10 @@ async fn probes_metrics_and_status_show_what_is_so() {
     assert!(node["position"].as_str().unwrap().contains('/'), "{node}");
     assert!(node["connections"].as_u64().unwrap() > 0, "{node}");
     let pool = &cluster["pools"][0];
-    assert_eq!((&pool["database"], &pool["user"]), (&database.name[..].into(), &database.user[..].into()));
+    assert_eq!(
+        (&pool["database"], &pool["user"]),
+        (&database.name.as_str().into(), &database.user.as_str().into())
+    );
     assert_eq!((&pool["sv_idle"], &pool["size"]), (&1.into(), &20.into()));
 
     let (_, metrics) = http::get(primacy.admin_port, "/metrics").await.unwrap();
@@ -168,6 +171,23 @@ async fn a_reload_is_whole_or_refused() {
     assert!(refusal["error"].as_str().unwrap().contains("pools"), "{refusal}");
     assert_eq!(size().await, Some(3));
     client.batch_execute("SELECT 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_token_one_is_made_into_a_file_of_its_owner() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_, _, primacy) = start().await;
+    let text = std::fs::read_to_string(primacy.config_path()).unwrap();
+    std::fs::write(primacy.config_path(), text.replace(&format!(", token: {TOKEN}"), "")).unwrap();
+    assert_eq!(post(&primacy, "/api/v1/reload").await.0, 200);
+    let line: Value = serde_json::from_str(&primacy.wait_log("admin token made").await).unwrap();
+    let path = std::path::Path::new(line["path"].as_str().unwrap());
+    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    let made = std::fs::read_to_string(path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(post(&primacy, "/api/v1/reload").await.0, 401);
+    let (status, _) = http::post(primacy.admin_port, "/api/v1/reload", made.trim()).await.unwrap();
+    assert_eq!(status, 200);
 }
 
 #[tokio::test]

@@ -34,7 +34,6 @@ pub(super) async fn housekeeping<E: Front>(shared: Arc<Shared<E>>, mut stop: wat
         }
         shared.pools.sweep();
         shared.trim();
-        shared.traffic.roll(now);
         let view = shared.state.view.load_full();
         let settings = shared.settings.load_full();
         known.resize(view.nodes.len(), (0, Role::Unknown, false));
@@ -134,6 +133,7 @@ async fn open<E: Front>(
                     && (known.role == Role::Primary) == birth.writable
             });
             if same {
+                shared.roster.enter(node, &lane.identity, backend.cancel_target(), backend.opened_at());
                 permit.fulfil(backend).give_back(clock::now());
             }
         }

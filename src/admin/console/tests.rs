@@ -1,6 +1,6 @@
 use super::super::fake::Fake;
 use super::*;
-use crate::engine::table::Cell;
+use crate::engine::table::{Cell, Table};
 use proptest::prelude::*;
 
 fn ask_as(fake: &Fake, who: Rights, flavour: Flavour, text: &str) -> Answer {

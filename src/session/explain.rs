@@ -32,8 +32,9 @@ pub(super) fn wanted<X: Exchange>(exchange: &X, lexing: Lexing) -> Option<&[u8]>
     explained_route(text, lexing)
 }
 
-/// Answers the segment in which `statement` is to be explained.
-pub(super) async fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, statement: Vec<u8>) {
+/// Answers the segment that wants a statement explained.
+pub(super) async fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) {
+    let statement = wanted(exchange, core.reading.lexing).map(<[u8]>::to_vec).unwrap_or_default();
     let texts = (0..exchange.parts())
         .filter(|index| matches!(exchange.part(*index), Part::Text(_) | Part::Prepare { .. }))
         .count();

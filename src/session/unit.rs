@@ -52,16 +52,24 @@ pub(super) async fn serve<E: Engine>(
     client: &mut Stream,
     began: Tick,
 ) -> Result<(), End> {
-    if let Some(statement) = explain::wanted::<E::Exchange>(exchange, core.reading.lexing).map(<[u8]>::to_vec)
-    {
-        Box::pin(explain::answer(core, exchange, statement)).await;
-        return flush::<E>(exchange, client).await;
+    if explain::wanted::<E::Exchange>(exchange, core.reading.lexing).is_some() {
+        // Boxed, so that it does not make every session's future larger.
+        return Box::pin(explain_route(core, exchange, client)).await;
     }
     let mut plan = core.plan.take().unwrap_or_default();
     judge::plan(core, exchange, &mut plan).await;
     let served = run(core, exchange, client, &mut plan, began).await;
     core.plan = Some(plan);
     served
+}
+
+async fn explain_route<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    client: &mut Stream,
+) -> Result<(), End> {
+    explain::answer(core, exchange).await;
+    flush::<E>(exchange, client).await
 }
 
 async fn run<E: Engine>(

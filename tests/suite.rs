@@ -16,5 +16,7 @@ mod layers;
 mod login;
 mod lookup;
 mod monitor;
+mod pipelines;
+mod pooling;
 mod statements;
 mod support;

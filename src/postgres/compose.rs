@@ -2,38 +2,14 @@
 //! backend lacks is prepared in the same write.
 
 use super::backend::Backend;
-use super::reply::{CloseReply, MARKER, ParseReply, Reply};
+use super::names::Name;
+use super::reply::{CloseReply, MARKER, PRIVATE, ParseReply, Reply};
 use super::request::{End, Message, Request};
 use crate::engine::seam::{Prepared, Resolution};
 use crate::error::ClientError;
 use crate::net::buffer::Buffer;
 use smallvec::SmallVec;
 use std::ops::Range;
-
-/// The name under which a shared statement stands on a backend, made without allocating.
-struct Name {
-    bytes: [u8; 32],
-    length: usize,
-}
-
-impl Name {
-    fn of(id: u64) -> Self {
-        const PREFIX: &[u8] = b"__primacy_";
-        let mut bytes = [0; 32];
-        let digits = id.checked_ilog(16).unwrap_or(0) as usize + 1;
-        let length = PREFIX.len() + digits;
-        let places = (0..digits).rev().map(|place| b"0123456789abcdef"[(id >> (4 * place)) as usize & 15]);
-        bytes
-            .iter_mut()
-            .zip(PREFIX.iter().copied().chain(places))
-            .for_each(|(byte, character)| *byte = character);
-        Self { bytes, length }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
-}
 
 /// Writes the segment (its bytes, framed by `request`, with what the session decided about each part) for `backend` into `out`, and tells
 /// `reply` what answers to expect. `base` is the number of its first part within the unit.
@@ -46,26 +22,22 @@ pub(super) fn compose(
     reply: &mut Reply,
     out: &mut Buffer,
 ) {
-    let mut composer = Composer {
-        segment,
-        request,
-        base,
-        backend,
-        reply,
-        out,
-        plain: 0..0,
-        anonymous: None,
-        coming: SmallVec::new(),
-    };
+    // What earlier segments of the unit prepare is on its way, too.
+    let coming = reply.parses.iter().filter_map(|parse| match parse {
+        ParseReply::Client { statement, .. } => *statement,
+        ParseReply::Ours(id) => Some(*id),
+        ParseReply::Private(_) | ParseReply::OursAnonymous(_) => None,
+    });
+    let coming = coming.collect();
+    let mut composer =
+        Composer { segment, request, base, backend, reply, out, plain: 0..0, anonymous: None, coming };
     for (index, message) in request.messages.iter().enumerate() {
         let resolution = resolutions.get(index).unwrap_or(&Resolution::AsIs);
         match message.tag {
             b'P' => composer.parse(index, message, resolution),
             b'B' => composer.with_name(index, message, resolution),
             b'D' if request.kind(message, segment) == b'S' => composer.with_name(index, message, resolution),
-            b'C' => composer.close(message, resolution),
-            // COPY data that comes when no COPY is under way (any more): a server ignores it, too.
-            b'd' | b'c' | b'f' => composer.skip(message),
+            b'C' => composer.close(index, message, resolution),
             b'Q' => {
                 composer.backend.anonymous = None;
                 composer.verbatim(message);
@@ -135,25 +107,35 @@ impl Composer<'_> {
                 let name = String::from_utf8_lossy(self.get(message.name.clone())).into_owned();
                 self.reply.duplicate = Some(duplicate_error(&name));
             }
-            _ => {
-                self.anonymous = Some(match resolution {
-                    Resolution::Statement(statement) => statement.id,
-                    _ => 0,
-                });
+            Resolution::Statement(statement) => {
+                self.anonymous = Some(statement.id);
                 self.reply.parses.push_back(ParseReply::Client { part, statement: None });
+                self.verbatim(message);
+            }
+            _ => {
+                // Before it is confirmed, for what follows it may leave before that.
+                self.backend.anonymous = Some(PRIVATE);
+                self.anonymous = Some(PRIVATE);
+                self.reply.parses.push_back(ParseReply::Private(part));
                 self.verbatim(message);
             }
         }
     }
 
     fn with_name(&mut self, index: usize, message: &Message, resolution: &Resolution) {
-        let Resolution::Statement(statement) = resolution else { return self.verbatim(message) };
+        let Resolution::Statement(statement) = resolution else {
+            if message.name.is_empty() && self.anonymous.or(self.backend.anonymous) != Some(PRIVATE) {
+                self.drop_anonymous(message);
+            }
+            return self.verbatim(message);
+        };
         if message.name.is_empty() {
             self.bring_anonymous(message, statement);
             return self.verbatim(message);
         }
         self.skip(message);
         self.bring(statement);
+        self.reply.name(statement.id, self.segment.get(message.name.clone()).unwrap_or_default());
         let name = Name::of(statement.id);
         // A message that streams is longer than what is here of it.
         let missing = match self.request.end {
@@ -162,7 +144,7 @@ impl Composer<'_> {
         };
         let before = self.segment.get(message.span.start + 5..message.name.start).unwrap_or_default();
         let after = self.segment.get(message.name.end..message.span.end).unwrap_or_default();
-        let length = 4 + before.len() + name.length + after.len() + missing;
+        let length = 4 + before.len() + name.as_bytes().len() + after.len() + missing;
         self.out.extend(&[message.tag]);
         self.out.extend(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         self.out.extend(before);
@@ -171,8 +153,9 @@ impl Composer<'_> {
     }
 
     // The shared statement outlives a client's own: only the reply is asked for.
-    fn close(&mut self, message: &Message, resolution: &Resolution) {
-        self.reply.closes.push_back(CloseReply::Client);
+    fn close(&mut self, index: usize, message: &Message, resolution: &Resolution) {
+        let part = u16::try_from(self.base + index).unwrap_or(u16::MAX);
+        self.reply.closes.push_back(CloseReply::Client(part));
         if message.name.is_empty() || matches!(resolution, Resolution::AsIs) {
             return self.verbatim(message);
         }
@@ -201,6 +184,16 @@ impl Composer<'_> {
             self.reply.parses.push_back(ParseReply::OursAnonymous(statement.id));
         }
         self.anonymous = Some(statement.id);
+    }
+
+    // The client has no anonymous statement: the backend's, if it has one, is somebody else's.
+    fn drop_anonymous(&mut self, message: &Message) {
+        self.flush();
+        self.plain = message.span.start..message.span.start;
+        close_message(self.out, b"");
+        self.reply.closes.push_back(CloseReply::Ours);
+        self.backend.anonymous = None;
+        self.anonymous = Some(0);
     }
 
     fn make_room(&mut self) {

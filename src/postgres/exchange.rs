@@ -39,6 +39,8 @@ pub struct Exchange {
     // Bytes of a message that streams from the inbox to the server.
     stream_left: usize,
     copy: Copy,
+    // COPY data that was framed with its statement and sent to its end, so many times.
+    copies_sent: usize,
     // Whether the segment's bytes still stand at the front of the inbox.
     segment_held: bool,
     // After a refusal: messages up to the Sync are ignored, and so many bytes of a message that streams.
@@ -173,38 +175,54 @@ impl Exchange {
     }
 
     fn step(&mut self, backend: &mut Backend) -> Option<Relay> {
-        let step = self.reply.advance(&mut self.down);
-        self.apply_changes(backend);
-        match step {
-            Step::NeedBytes => None,
-            Step::Acknowledge => Some(Relay::Acknowledge),
-            Step::Refused(refusal) => {
+        loop {
+            let step = self.reply.advance(&mut self.down);
+            self.apply_changes(backend);
+            if std::mem::take(&mut self.reply.erred) {
                 self.after_error();
-                Some(Relay::Refused(Box::new(refusal)))
             }
-            Step::Fatal(refusal) => Some(self.lost(String::new(), Some(&refusal))),
-            Step::Violation(text) => Some(self.lost(text, None)),
-            Step::CopyIn => {
-                self.take_segment();
-                self.copy = Copy::Data(0);
-                if self.request.end != Some(End::Query) {
-                    // The server ignores a Sync that came before the data: the client sends another behind it.
-                    self.phase = Phase::MidUnit;
-                    self.next_segment(true);
+            return match step {
+                Step::CopyIn => {
+                    self.copy_in();
+                    continue;
                 }
-                None
-            }
-            Step::Ready => {
-                backend.tx = self.reply.outcome.tx;
-                self.phase = Phase::Done;
-                None
-            }
+                // The client waits for what has been done so far before it goes on.
+                Step::NeedBytes if self.phase == Phase::MidUnit && self.reply.is_success_withheld() => {
+                    Some(Relay::Acknowledge)
+                }
+                Step::NeedBytes => None,
+                Step::Acknowledge => Some(Relay::Acknowledge),
+                Step::Refused(refusal) => Some(Relay::Refused(Box::new(refusal))),
+                Step::Fatal(refusal) => Some(self.lost(String::new(), Some(&refusal))),
+                Step::Violation(text) => Some(self.lost(text, None)),
+                Step::Ready => {
+                    backend.tx = self.reply.outcome.tx;
+                    self.phase = Phase::Done;
+                    None
+                }
+            };
+        }
+    }
+
+    fn copy_in(&mut self) {
+        if self.copies_sent > 0 {
+            // Its data came with it.
+            self.copies_sent -= 1;
+            return;
+        }
+        self.take_segment();
+        self.copy = Copy::Data(0);
+        if self.request.end != Some(End::Query) {
+            // The server ignores a Sync that came before the data: the client sends another behind it.
+            self.phase = Phase::MidUnit;
+            self.next_segment(true);
         }
     }
 
     fn after_error(&mut self) {
-        if self.copy != Copy::No {
-            self.copy = Copy::No;
+        if let Copy::Data(left) = std::mem::take(&mut self.copy) {
+            // A message that has begun must end, also when nobody wants it any more.
+            self.stream_left += left;
         }
         if self.phase == Phase::Answering && self.extended_unsynced && self.request.end == Some(End::Query) {
             self.phase = Phase::Either;
@@ -267,10 +285,17 @@ impl Exchange {
         if let Some(event) = self.step(backend) {
             return (true, Some(event));
         }
+        // What the client sent along with the message that streams, or before the server asked for data, is here already.
+        progress |= self.pump();
+        if let Some(event) = self.more() {
+            return (true, Some(event));
+        }
         match self.poll_deliver(cx, client) {
             Poll::Ready(Err(_)) => return (true, Some(Relay::ClientLost)),
             Poll::Ready(Ok(())) if self.phase == Phase::Done && self.reply.nothing_held() => {
-                return (true, Some(self.settle()));
+                if self.stream_left == 0 && self.outbox.is_empty() {
+                    return (true, Some(self.settle()));
+                }
             }
             Poll::Ready(Ok(())) if self.phase != Phase::Done => match self.poll_server(cx, backend) {
                 Poll::Ready(Ok(0)) => {
@@ -282,7 +307,7 @@ impl Exchange {
             },
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        if progress || self.phase == Phase::Done {
+        if progress || (self.phase == Phase::Done && self.stream_left == 0) {
             return (progress, None);
         }
         match self.poll_client(cx, client) {
@@ -399,6 +424,10 @@ impl Seam for Exchange {
         matches!(self.phase, Phase::MidUnit | Phase::Either)
     }
 
+    fn is_skipping(&self) -> bool {
+        self.is_mid_unit() && self.reply.outcome.failed.is_some()
+    }
+
     fn parts(&self) -> usize {
         self.request.messages.len()
     }
@@ -445,6 +474,9 @@ impl Seam for Exchange {
         if !self.is_mid_unit() {
             self.reply.begin();
             self.reply.settings.clear();
+            self.copies_sent = 0;
+        } else {
+            self.reply.go_on();
         }
         self.reply.treatment = treatment;
         self.reply.alias = (backend.alias, backend.cancel.pid);
@@ -458,7 +490,12 @@ impl Seam for Exchange {
             &mut self.reply,
             &mut self.outbox,
         );
+        self.copies_sent += self.request.messages.iter().filter(|m| matches!(m.tag, b'c' | b'f')).count();
         self.extended_unsynced |= self.request.messages.iter().any(|m| matches!(m.tag, b'P' | b'B' | b'E'));
+        if self.extended_unsynced && self.request.end == Some(End::Query) {
+            // After an error the server answers nothing before the Sync: there is no end to wait for and then to repeat.
+            self.reply.let_go();
+        }
         match self.request.end {
             Some(End::Flush) => {
                 self.phase = Phase::MidUnit;
@@ -574,6 +611,7 @@ impl Seam for Exchange {
         let mut bytes = Vec::new();
         super::answer::refuse(self.request.end, error, tx, &mut bytes);
         self.say(&bytes);
+        let mid_unit = self.is_mid_unit();
         self.phase = Phase::Idle;
         match self.request.end {
             Some(End::Streaming(left)) if self.request.messages.last().is_some_and(|m| m.tag == b'Q') => {
@@ -585,6 +623,8 @@ impl Seam for Exchange {
                 self.drop_left = left;
             }
             Some(End::Flush) => self.skip_to_sync = Some(tx),
+            // The rest of the unit is still to come.
+            None if mid_unit => self.skip_to_sync = Some(tx),
             _ => {}
         }
         self.next_segment(self.skip_to_sync.is_some());

@@ -15,6 +15,7 @@ pub mod handshake;
 pub mod login;
 pub mod lookup;
 mod lsn;
+mod names;
 pub mod probe;
 pub mod reply;
 pub mod request;

@@ -3,6 +3,7 @@
 //!
 //! Invariant: nothing of a held-back reply is released before a row, a completion, a notice, 64 KiB or the session's word.
 
+use super::names::Names;
 use crate::engine::TxState;
 use crate::engine::seam::{Outcome, Refusal, Treatment};
 use crate::net::buffer::Buffer;
@@ -23,6 +24,8 @@ pub enum ParseReply {
         /// Shared statement; `None` for the anonymous one.
         statement: Option<u64>,
     },
+    /// The client's own anonymous one, which is shared with nobody: that of the part with that index.
+    Private(u16),
     /// Ours: swallowed; the statement is now on the backend.
     Ours(u64),
     /// Ours, for the anonymous statement: swallowed.
@@ -32,8 +35,8 @@ pub enum ParseReply {
 /// What the reply to one Close that we sent means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReply {
-    /// The client's own.
-    Client,
+    /// The client's own, of the part with that index.
+    Client(u16),
     /// Ours: swallowed.
     Ours,
     /// Stands for the ParseComplete of the part with that index: the statement was on the backend already.
@@ -91,7 +94,7 @@ pub struct Reply {
     pub duplicate: Option<Box<[u8]>>,
     /// What came of it so far.
     pub outcome: Outcome,
-    /// Part indices whose Parse was confirmed.
+    /// Part indices whose Parse or Close was confirmed, in ascending order.
     pub confirmed: Vec<u16>,
     /// Changes of the backend.
     pub changes: Vec<Confirmed>,
@@ -103,7 +106,16 @@ pub struct Reply {
     pub alias: (u32, u32),
     /// Whether this answer is dropped instead of passed on.
     pub discard: bool,
+    /// Whether an error was seen since this was last asked.
+    pub erred: bool,
+    // Whether a success of this unit has been seen: its end must not pass unasked.
+    succeeded: bool,
+    // Names that the client gave to shared statements of this unit, for the texts of errors.
+    names: Names,
 }
+
+/// Stands for an anonymous statement that only the session which keeps the backend knows.
+pub const PRIVATE: u64 = u64::MAX;
 
 /// Name of a statement that no backend ever has.
 pub const MARKER: &str = "__primacy_none";
@@ -114,8 +126,11 @@ impl Reply {
         debug_assert_eq!(self.scanned, self.released, "a unit begins with nothing unread of the last one");
         self.answered = false;
         self.acknowledged = false;
+        self.succeeded = false;
+        self.erred = false;
         self.success_at = None;
         self.discard = false;
+        self.names.clear();
         self.outcome = Outcome::default();
         self.confirmed.clear();
         self.tell.clear();
@@ -148,6 +163,22 @@ impl Reply {
     pub fn own(&mut self, n: usize) {
         self.scanned += n;
         self.released = self.scanned;
+    }
+
+    /// The unit goes on with another segment: its successes are asked about anew.
+    pub fn go_on(&mut self) {
+        self.acknowledged = false;
+    }
+
+    /// Whether a success waits for the session's word.
+    #[must_use]
+    pub fn is_success_withheld(&self) -> bool {
+        self.treatment.ask_gate && !self.acknowledged && self.success_at.is_some()
+    }
+
+    /// Notes that the client calls the shared statement `id` by `name` in this unit.
+    pub fn name(&mut self, id: u64, name: &[u8]) {
+        self.names.add(id, name);
     }
 
     /// The session has asked the gate.
@@ -193,6 +224,7 @@ impl Reply {
                 }
                 self.skip = length;
                 if tag == b'G' {
+                    self.success_at = None;
                     self.scanned += length.min(bytes.len() - self.scanned);
                     self.skip -= length.min(self.skip);
                     self.let_go();
@@ -239,6 +271,7 @@ impl Reply {
             b'C' => {
                 self.let_go();
                 self.success_at = Some(at);
+                self.succeeded = true;
                 self.tag(down.bytes().get(body).unwrap_or_default());
                 self.scanned += length;
             }
@@ -275,6 +308,11 @@ impl Reply {
                 self.changes.push(Confirmed::Anonymous(id));
                 self.drop_message(length, down);
             }
+            Some(ParseReply::Private(part)) => {
+                self.changes.push(Confirmed::Anonymous(PRIVATE));
+                self.confirmed.push(part);
+                self.scanned += length;
+            }
             Some(ParseReply::Client { part, statement }) => {
                 self.changes.push(match statement {
                     Some(id) => Confirmed::Statement(id),
@@ -297,7 +335,8 @@ impl Reply {
                     *tag = b'1';
                 }
             }
-            Some(CloseReply::Client) | None => {}
+            Some(CloseReply::Client(part)) => self.confirmed.push(part),
+            None => {}
         }
         self.scanned += length;
     }
@@ -359,16 +398,24 @@ impl Reply {
         let refusal = refusal(body);
         if is_fatal(body) {
             self.drop_message(length, down);
+            self.release_scanned();
             return Some(Step::Fatal(refusal));
         }
         self.outcome.failed = Some(refusal.sqlstate);
         self.tell.clear();
         self.success_at = None;
+        self.erred = true;
         let marked = &refusal.sqlstate == b"26000" && refusal.message.contains(MARKER);
         if let Some(instead) = self.duplicate.take().filter(|_| marked) {
             down.remove(at..at + length);
             down.insert(at, &instead);
             self.scanned += instead.len();
+        } else if let Some(renamed) =
+            self.names.restore(down.bytes().get(at..at + length).unwrap_or_default())
+        {
+            down.remove(at..at + length);
+            down.insert(at, &renamed);
+            self.scanned += renamed.len();
         } else {
             self.scanned += length;
         }
@@ -388,7 +435,7 @@ impl Reply {
             b'E' => TxState::Failed,
             _ => TxState::Idle,
         };
-        if self.treatment.ask_gate && self.success_at.is_some() && !self.acknowledged {
+        if self.treatment.ask_gate && (self.success_at.is_some() || self.succeeded) && !self.acknowledged {
             return Some(Step::Acknowledge);
         }
         self.let_go();

@@ -76,14 +76,16 @@ fn apply<E: Engine>(
         Change::Unlisten => unpin(core, PinReason::Listen),
         Change::CloseAll => unpin(core, PinReason::HoldCursor),
         Change::AdvisoryUnlockAll => unpin(core, PinReason::AdvisoryLock),
-        Change::DeallocateAll | Change::Deallocate(_) => {
+        Change::DeallocateAll => {
             // It ran on a server only because the session's own statements live there, too.
             core.statements.clear();
             if let Some(held) = &mut core.held {
                 held.lease.forget_statements();
             }
         }
-        Change::Local
+        // One of SQL's own PREPARE: those of the protocol are deallocated here.
+        Change::Deallocate(_)
+        | Change::Local
         | Change::DiscardPlans
         | Change::DiscardSequences
         | Change::ShowPrimacy(_)

@@ -22,9 +22,14 @@ pub(super) fn answers<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
         )
     });
     let discards = changes(plan).any(|change| matches!(change, Change::DiscardAll));
-    let deallocates =
-        changes(plan).any(|change| matches!(change, Change::Deallocate(_) | Change::DeallocateAll));
-    let there = (discards && core.held.is_some()) || (deallocates && statements_there);
+    let deallocates = changes(plan).any(|change| match change {
+        Change::DeallocateAll => true,
+        Change::Deallocate(name) => core.statements.find(name.as_bytes()).is_none(),
+        _ => false,
+    });
+    // It must stand alone: a server says what it thinks of it in company.
+    let in_company = changes(plan).nth(1).is_some();
+    let there = (discards && (core.held.is_some() || in_company)) || (deallocates && statements_there);
     !there
 }
 
@@ -100,9 +105,9 @@ fn one<E: Engine>(
             core.statements.clear();
             Ok(Text::Done("DEALLOCATE ALL"))
         }
-        Change::Deallocate(name) => match core.statements.forget(name.as_bytes()) {
-            Some(_) => Ok(Text::Done("DEALLOCATE")),
-            None => {
+        Change::Deallocate(name) => match core.statements.remove(name.as_bytes()) {
+            true => Ok(Text::Done("DEALLOCATE")),
+            false => {
                 Err(ClientError::new("26000", 1243, format!("prepared statement \"{name}\" does not exist")))
             }
         },

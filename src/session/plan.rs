@@ -126,7 +126,7 @@ impl Plan {
                     exchange.resolve(index, statement.map_or(Resolution::Missing, Resolution::Statement));
                 }
                 Part::Forget { name } => {
-                    let known = statements.forget(name).map(|entry| Arc::clone(&entry.prepared));
+                    let known = statements.close(base + index, name).map(|entry| Arc::clone(&entry.prepared));
                     exchange.resolve(index, known.map_or(Resolution::AsIs, Resolution::Statement));
                 }
                 Part::Opaque(class) => {
@@ -211,7 +211,9 @@ impl Plan {
             Effect::None => {}
             Effect::Changes(changes) => {
                 self.effects.push((index, Arc::clone(verdict)));
-                self.needs_server |= !changes.iter().all(answered_here);
+                // Of several statements in a text, those without such an effect are a server's.
+                self.needs_server |=
+                    !changes.iter().all(answered_here) || changes.len() != usize::from(verdict.statements);
             }
             Effect::Pins(reason, certainty) => self.pins(*reason, *certainty),
         }

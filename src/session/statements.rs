@@ -5,29 +5,32 @@ use crate::engine::seam::Resolution;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
-/// Names and what they stand for. What is prepared in a unit counts within it at once, and for good when the server has confirmed it.
+/// Names and what they stand for. What is prepared in a unit counts within it at once, and for good when the server has confirmed it; what is closed
+/// likewise.
 #[derive(Debug, Default)]
 pub(super) struct Statements {
     named: HashMap<Box<[u8]>, Arc<Entry>>,
     anonymous: Option<Arc<Entry>>,
-    pending: Vec<(u16, Box<[u8]>, Arc<Entry>)>,
-    // Whether the anonymous statement was prepared in this very unit.
-    anonymous_pending: bool,
-    forgotten: Vec<(Box<[u8]>, Arc<Entry>)>,
+    // What the unit under way does, part by part; `None`: the name is closed.
+    pending: Vec<(u16, Box<[u8]>, Option<Arc<Entry>>)>,
+    // The part of this unit that prepares the anonymous statement, and what it was before.
+    anonymous_pending: Option<(u16, Option<Arc<Entry>>)>,
 }
 
 impl Statements {
-    /// Notes that the part `index` of the segment prepares `name`.
+    /// Notes that the part `index` of the unit prepares `name`.
     pub(super) fn prepare(&mut self, index: usize, name: &[u8], prepared: &Arc<Entry>) -> Resolution {
         if !name.is_empty() && self.find(name).is_some() {
             return Resolution::Duplicate;
         }
+        let index = part(index);
         if name.is_empty() {
             // Nothing is allocated for it: the commonest of all.
-            self.anonymous = Some(Arc::clone(prepared));
-            self.anonymous_pending = true;
+            let before = self.anonymous.replace(Arc::clone(prepared));
+            let before = self.anonymous_pending.take().map_or(before, |(_, before)| before);
+            self.anonymous_pending = Some((index, before));
         } else {
-            self.pending.push((u16::try_from(index).unwrap_or(u16::MAX), name.into(), Arc::clone(prepared)));
+            self.pending.push((index, name.into(), Some(Arc::clone(prepared))));
         }
         Resolution::Statement(Arc::clone(&prepared.prepared))
     }
@@ -38,50 +41,61 @@ impl Statements {
         if name.is_empty() {
             return self.anonymous.as_ref();
         }
-        let pending = self.pending.iter().rev().find(|(_, pending, _)| &**pending == name);
-        pending.map(|(_, _, prepared)| prepared).or_else(|| self.named.get(name))
+        match self.pending.iter().rev().find(|(_, pending, _)| &**pending == name) {
+            Some((_, _, prepared)) => prepared.as_ref(),
+            None => self.named.get(name),
+        }
     }
 
     /// Whether `name` is prepared in this very unit: it is judged already.
     #[must_use]
     pub(super) fn is_pending(&self, name: &[u8]) -> bool {
         if name.is_empty() {
-            return self.anonymous_pending;
+            return self.anonymous_pending.is_some();
         }
         self.pending.iter().any(|(_, pending, _)| &**pending == name)
     }
 
-    /// Forgets `name`; returns what it stood for.
-    pub(super) fn forget(&mut self, name: &[u8]) -> Option<Arc<Entry>> {
+    /// Notes that the part `index` of the unit closes `name`; returns what it stood for.
+    pub(super) fn close(&mut self, index: usize, name: &[u8]) -> Option<Arc<Entry>> {
         if name.is_empty() {
             self.anonymous = None;
             return None;
         }
-        if let Some(at) = self.pending.iter().rposition(|(_, pending, _)| &**pending == name) {
-            return Some(self.pending.remove(at).2);
-        }
-        let (name, prepared) = self.named.remove_entry(name)?;
-        self.forgotten.push((name, Arc::clone(&prepared)));
-        Some(prepared)
+        let closed = self.find(name).cloned()?;
+        self.pending.push((part(index), name.into(), None));
+        Some(closed)
     }
 
-    /// The segment was answered: the parts in `confirmed` were prepared.
+    /// `name` is gone, outside any unit. Whether it was there.
+    pub(super) fn remove(&mut self, name: &[u8]) -> bool {
+        self.named.remove(name).is_some()
+    }
+
+    /// The unit was answered: the parts in `confirmed` (ascending) were prepared, or closed.
     pub(super) fn confirm(&mut self, confirmed: &[u16]) {
-        for (part, name, prepared) in self.pending.drain(..) {
-            if confirmed.contains(&part) {
-                self.named.insert(name, prepared);
+        for (part, name, what) in self.pending.drain(..) {
+            if confirmed.binary_search(&part).is_err() {
+                continue;
+            }
+            match what {
+                Some(prepared) => drop(self.named.insert(name, prepared)),
+                None => drop(self.named.remove(&name)),
             }
         }
-        self.forgotten.clear();
-        self.anonymous_pending = false;
+        if let Some((part, _)) = self.anonymous_pending.take()
+            && confirmed.binary_search(&part).is_err()
+        {
+            // A Parse that fails takes its predecessor with it.
+            self.anonymous = None;
+        }
     }
 
-    /// The segment never ran: everything is as before.
+    /// The unit never ran: everything is as before.
     pub(super) fn undo(&mut self) {
         self.pending.clear();
-        self.anonymous_pending = false;
-        for (name, prepared) in self.forgotten.drain(..) {
-            self.named.insert(name, prepared);
+        if let Some((_, before)) = self.anonymous_pending.take() {
+            self.anonymous = before;
         }
     }
 
@@ -95,4 +109,8 @@ impl Statements {
         self.named.clear();
         self.pending.clear();
     }
+}
+
+fn part(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(u16::MAX)
 }

@@ -14,6 +14,10 @@ use crate::sql::Transaction;
 use crate::telemetry::ClusterCount;
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
+
+/// How long the last words to a client may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What has been tried for a unit.
 #[derive(Debug, Default)]
@@ -164,6 +168,9 @@ async fn void<E: Engine>(
     core.tx = TxState::Idle;
     core.tx_wrote = false;
     if !exchange.abandon_reply() || error.fatal {
+        // What the server said before comes first; a client that does not read is not waited for.
+        let before = flush::<E>(exchange, client);
+        drop(tokio::time::timeout_at(clock::deadline(FAREWELL), before).await);
         return Err(End::Sent(Box::new(error)));
     }
     refuse(core, exchange, client, &error).await
@@ -338,6 +345,7 @@ async fn more<E: Engine>(
     let mut next = Box::<Plan>::default();
     judge::plan(core, exchange, &mut next).await;
     if core.on_replica()
+        && !exchange.is_skipping()
         && (next.class != Class::Read
             || next.pin.is_some()
             || next.transaction != Transaction::None
@@ -389,6 +397,10 @@ fn lost_backend<E: Engine>(
     lost: &Lost,
 ) -> Option<ClientError> {
     let (node, on_primary) = core.held.as_ref().map(|held| (held.node, held.pass.is_some()))?;
+    if lost.sqlstate == Some(*b"08P01") {
+        // The client broke the protocol, and the server says so: no fault of the node's.
+        return Some(ClientError::new("08P01", 1835, lost.reason.clone()).fatal());
+    }
     core.shared.state.suspect(node, &lost.reason);
     let name = core.node_name(node);
     tracing::info!(client = core.place.id, node = %name, reason = %lost.reason, sent = lost.sent, answered = lost.answered, "backend lost");

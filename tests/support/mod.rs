@@ -3,9 +3,11 @@
 
 pub mod http;
 pub mod instance;
+pub mod raw;
 pub mod shared;
 
 pub use instance::{Config, Primacy};
+pub use raw::Raw;
 pub use shared::{Database, Servers};
 
 use primacy::config::settings::EngineKind;

@@ -60,7 +60,6 @@ const LEAVE: &[&str] = &[
     "DECLARE mine CURSOR WITH HOLD FOR SELECT 1",
     "PREPARE mine AS SELECT 1",
     "SELECT setseed(0.5)",
-    "LOAD 'plpgsql'",
     "SELECT leave_something()",
 ];
 
@@ -82,7 +81,9 @@ async fn nothing_that_a_client_leaves_is_there_for_the_next() {
         for _ in 0..3 {
             assert_eq!(left(&mut stranger).await, Vec::<String>::new(), "after a client that said {text}");
         }
-        assert!(["", "NULL"].contains(&&*stranger.value("SELECT current_setting('custom.tenant', true)").await));
+        assert!(
+            ["", "NULL"].contains(&&*stranger.value("SELECT current_setting('custom.tenant', true)").await)
+        );
     }
 }
 
@@ -96,7 +97,10 @@ async fn settings_follow_their_client_from_backend_to_backend() {
         a.run("SET work_mem = '7MB'").await;
         a.run("SET application_name = 'a'").await;
         b.run("SET work_mem = '6MB'").await;
-        assert_eq!((a.value("SHOW work_mem").await, b.value("SHOW work_mem").await), ("7MB".into(), "6MB".into()));
+        assert_eq!(
+            (a.value("SHOW work_mem").await, b.value("SHOW work_mem").await),
+            ("7MB".into(), "6MB".into())
+        );
         assert_eq!(a.value("SHOW application_name").await, "a");
         b.run(["RESET work_mem", "RESET ALL", "DISCARD ALL"][round]).await;
         assert_eq!(b.value("SHOW work_mem").await, "5MB", "RESET returns to the start-up's value");
@@ -141,6 +145,7 @@ async fn a_client_killed_anywhere_leaves_a_clean_pool() {
     let (servers, database, primacy) = one_backend().await;
     let mut stranger = Raw::connect(&database, primacy.port).await;
     stranger.run("CREATE TABLE t (id int)").await;
+    let admin = servers.admin(0, "postgres").await;
     let insert = |out: &mut Vec<u8>| {
         wire::parse(out, b"", b"INSERT INTO t VALUES (1)", &[]);
         wire::bind(out, "", "", std::iter::empty());
@@ -170,11 +175,16 @@ async fn a_client_killed_anywhere_leaves_a_clean_pool() {
                 client.read_until("C").await;
             }
             4 => {
-                wire::query(&mut out, "INSERT INTO t SELECT 1 FROM pg_sleep(60)");
+                wire::query(&mut out, "INSERT INTO t SELECT 1 FROM pg_sleep(300)");
                 client.send(&out).await;
+                let runs = "SELECT 1 FROM pg_stat_activity WHERE datname = $1 AND state = 'active'";
+                eventually("it runs", async || admin.query_opt(runs, &[&database.name]).await.unwrap()).await;
             }
             5 => {
-                wire::query(&mut out, "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT");
+                wire::query(
+                    &mut out,
+                    "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT",
+                );
                 client.send(&out).await;
                 client.read_until("d").await;
             }
@@ -188,7 +198,6 @@ async fn a_client_killed_anywhere_leaves_a_clean_pool() {
         let rows = stranger.value("/* primacy:primary */ SELECT count(*) FROM t").await;
         assert_eq!(rows, "0", "what was not committed is not there; way {way}");
     }
-    let admin = servers.admin(0, "postgres").await;
     let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND (state LIKE 'idle in%' OR state = 'active')";
     eventually("no transaction is open", async || {
         let count: i64 = admin.query_one(open, &[&database.name]).await.unwrap().get(0);
@@ -272,7 +281,8 @@ async fn five_hundred_clients_share_five_backends() {
     let all = clients.join_all().await;
     assert_eq!(all.len(), 500);
     let admin = servers.admin(0, "postgres").await;
-    let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'";
+    let count =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'";
     let backends: i64 = admin.query_one(count, &[&database.name]).await.unwrap().get(0);
     assert!(backends <= 6, "{backends} backends on the primary for a pool of 5");
     assert_eq!(first.value("/* primacy:primary */ SELECT count(*) FROM t").await, "1500");

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod cancel;
 mod catalog;
 mod console;
 mod corpus;

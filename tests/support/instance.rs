@@ -99,12 +99,7 @@ impl Primacy {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("primacy run ended with {status}:\n{}", log.lock().join("\n"));
             }
-            // The log says it, too, should the admin port be off.
-            let has_primary = log.lock().iter().any(|line| line.contains("new primary"));
-            async move {
-                let ready = http::get(port, "/readyz").await.is_ok_and(|(status, _)| status == 200);
-                (ready || has_primary).then_some(())
-            }
+            async move { http::get(port, "/readyz").await.ok().filter(|(status, _)| *status == 200) }
         })
         .await;
     }

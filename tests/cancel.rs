@@ -1,0 +1,141 @@
+//! A cancel request stops the very query that it was meant for, and never another.
+
+use crate::support::raw::{Message, cancel};
+use crate::support::{Config, Database, Primacy, Raw, Servers, eventually};
+use primacy::postgres::wire;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::task::JoinSet;
+
+async fn instance(size: usize) -> (&'static Servers, Database, Primacy) {
+    let servers = Servers::postgres().await;
+    let database = servers.fresh_database().await;
+    let config = Config::new(&servers.yaml()).cluster(&format!("pool: {{ size: {size} }}"));
+    (servers, database, Primacy::start(config).await)
+}
+
+fn sqlstate(answer: &[Message]) -> Option<String> {
+    answer.iter().find(|message| message.tag == b'E').and_then(|message| message.field(b'C'))
+}
+
+async fn start(client: &mut Raw, text: &str) {
+    let mut out = Vec::new();
+    wire::query(&mut out, text);
+    client.send(&out).await;
+}
+
+async fn runs(servers: &Servers, database: &Database, word: &str) {
+    let admin = servers.admin(0, "postgres").await;
+    let active = "SELECT 1 FROM pg_stat_activity WHERE datname = $1 AND state = 'active' AND query LIKE $2";
+    let like = format!("%{word}%");
+    eventually("the query runs", async || admin.query_opt(active, &[&database.name, &like]).await.unwrap())
+        .await;
+}
+
+const LONG: &str = "/* primacy:primary */ SELECT pg_sleep(300)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_query_is_cancelled_and_the_session_goes_on() {
+    let (servers, database, primacy) = instance(2).await;
+    let mut client = Raw::connect(&database, primacy.port).await;
+    start(&mut client, LONG).await;
+    runs(servers, &database, "pg_sleep").await;
+    client.cancel(&client.key.clone()).await;
+    assert_eq!(sqlstate(&client.read_until("Z").await).as_deref(), Some("57014"));
+    assert_eq!(client.value("SELECT 1").await, "1");
+    // In a block it fails the block, as with the server.
+    client.run("BEGIN").await;
+    start(&mut client, LONG).await;
+    runs(servers, &database, "pg_sleep").await;
+    client.cancel(&client.key.clone()).await;
+    assert_eq!(sqlstate(&client.read_until("Z").await).as_deref(), Some("57014"));
+    assert_eq!(client.status, b'E');
+    client.run("ROLLBACK").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_secret_and_an_idle_session_do_nothing() {
+    let (servers, database, primacy) = instance(1).await;
+    let mut client = Raw::connect(&database, primacy.port).await;
+    let mut other = Raw::connect(&database, primacy.port).await;
+    for _ in 0..20 {
+        client.cancel(&client.key.clone()).await;
+        assert_eq!(client.value("SELECT 1").await, "1");
+        assert_eq!(other.value("SELECT 2").await, "2");
+    }
+    start(&mut client, "/* primacy:primary */ SELECT pg_sleep(1), 'done'").await;
+    runs(servers, &database, "pg_sleep").await;
+    let wrong: Vec<u8> = client.key.iter().map(|byte| byte ^ 1).collect();
+    for key in [wrong.as_slice(), &[], &[0; 4], &[0; 32]] {
+        cancel(primacy.port, client.pid, key).await;
+        cancel(primacy.port, client.pid + 1_000_000, key).await;
+    }
+    // The other session's secret is not this one's.
+    cancel(primacy.port, client.pid, &other.key).await;
+    other.cancel(&other.key.clone()).await;
+    assert_eq!(sqlstate(&client.read_until("Z").await), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_waits_for_a_backend_is_cancelled_alone() {
+    let (_, database, primacy) = instance(1).await;
+    let mut holder = Raw::connect(&database, primacy.port).await;
+    let mut waiter = Raw::connect(&database, primacy.port).await;
+    holder.run("BEGIN").await;
+    start(&mut waiter, "BEGIN").await;
+    // It may take a moment until it waits: a cancel that comes before is for nothing, as with a server.
+    let (pid, key) = (waiter.pid, waiter.key.clone());
+    let done = Arc::new(AtomicBool::new(false));
+    let (stop, port) = (Arc::clone(&done), primacy.port);
+    let canceller = async move {
+        while !stop.load(Ordering::Relaxed) {
+            cancel(port, pid, &key).await;
+        }
+    };
+    let wait = async {
+        let answer = waiter.read_until("Z").await;
+        done.store(true, Ordering::Relaxed);
+        answer
+    };
+    let (answer, ()) = tokio::join!(wait, canceller);
+    assert_eq!(sqlstate(&answer).as_deref(), Some("57014"), "{answer:?}");
+    assert_eq!(holder.value("SELECT 1").await, "1");
+    holder.run("COMMIT").await;
+    waiter.run("BEGIN; COMMIT").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_cancel_ever_meets_another_clients_query() {
+    let (_, database, primacy) = instance(1).await;
+    let mut client = Raw::connect(&database, primacy.port).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let mut others = JoinSet::new();
+    for _ in 0..3 {
+        let (database, port, done) = (database.clone(), primacy.port, Arc::clone(&done));
+        others.spawn(async move {
+            let mut other = Raw::connect(&database, port).await;
+            let (mut queries, mut victims) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                let answer =
+                    other.query("/* primacy:primary */ SELECT count(*) FROM generate_series(1, 2000)").await;
+                queries += 1;
+                victims += u32::from(sqlstate(&answer).is_some());
+            }
+            (queries, victims)
+        });
+    }
+    let mut hits = 0;
+    for _ in 0..300 {
+        start(&mut client, "/* primacy:primary */ SELECT count(*) FROM generate_series(1, 20000)").await;
+        // At once: it may come before the query, in its midst, or when another client has the backend already.
+        let (key, pid, port) = (client.key.clone(), client.pid, primacy.port);
+        let cancelling = tokio::spawn(async move { cancel(port, pid, &key).await });
+        hits += u32::from(sqlstate(&client.read_until("Z").await).is_some());
+        cancelling.await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    for (queries, victims) in others.join_all().await {
+        assert!(queries > 0);
+        assert_eq!(victims, 0, "of {queries} queries of others, while {hits} of 300 were cancelled");
+    }
+}

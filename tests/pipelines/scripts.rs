@@ -317,7 +317,11 @@ fn errors() -> Vec<Script> {
         ),
         script(
             "refused in a read-only transaction",
-            &[(&[query("BEGIN READ ONLY")], "Z"), (&[query(&insert(4))], "Z"), (&[query("ROLLBACK")], "Z")],
+            &[
+                (&[query("/* primacy:primary */ BEGIN READ ONLY")], "Z"),
+                (&[query(&insert(4))], "Z"),
+                (&[query("ROLLBACK")], "Z"),
+            ],
         ),
         script(
             "an error after rows",

@@ -12,6 +12,7 @@ mod cancel;
 mod catalog;
 mod console;
 mod corpus;
+mod drivers;
 mod embedded;
 mod layers;
 mod login;

@@ -393,6 +393,11 @@ impl Seam for Exchange {
                     continue;
                 }
                 self.segment_held = true;
+                if self.request.is_bare_flush() && !self.is_mid_unit() {
+                    // There is nothing to flush, and no unit begins with it.
+                    self.next_segment(false);
+                    continue;
+                }
                 self.resolutions.clear();
                 self.resolutions.resize(self.request.messages.len(), Resolution::AsIs);
                 return Poll::Ready(Ok(match self.request.end {

@@ -141,6 +141,12 @@ impl Request {
         })
     }
 
+    /// Whether the segment is a Flush and nothing else.
+    #[must_use]
+    pub fn is_bare_flush(&self) -> bool {
+        matches!(self.messages.as_slice(), [only] if only.tag == b'H')
+    }
+
     /// The `index`-th message in neutral words.
     #[must_use]
     pub fn part<'a>(&self, index: usize, bytes: &'a [u8]) -> Part<'a> {

@@ -152,6 +152,10 @@ fn pipelines() -> Vec<Script> {
             "only a Flush, then only a Sync",
             &[(&[flush()], ""), (&[sync()], "Z"), (&[query("SELECT 1")], "Z")],
         ),
+        script(
+            "a Flush behind the Sync, then a write",
+            &[(&[run("SELECT 1"), sync(), flush()], "Z"), (&[query(&insert(4))], "Z")],
+        ),
         script("only Syncs", &[(&[sync(), sync(), sync()], "ZZZ")]),
         script(
             "no Sync, then a Query",

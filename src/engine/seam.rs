@@ -193,6 +193,11 @@ pub trait Exchange: Default + Send + Sync + 'static {
     /// Whether a unit has begun and its end has not been framed yet: the next segment belongs to it.
     fn is_mid_unit(&self) -> bool;
 
+    /// Ends the unit under way in front of the framed segment, which then begins a unit of its own. False: it cannot be parted from it.
+    fn end_early(&mut self) -> bool {
+        false
+    }
+
     /// Whether the unit under way has failed: whatever the client still sends of it is ignored by the server.
     fn is_skipping(&self) -> bool {
         false

@@ -429,6 +429,22 @@ impl Seam for Exchange {
         matches!(self.phase, Phase::MidUnit | Phase::Either)
     }
 
+    fn end_early(&mut self) -> bool {
+        let alone = matches!(self.request.messages.as_slice(), [only] if only.tag == b'Q');
+        if self.phase != Phase::MidUnit || self.request.end != Some(End::Query) || !alone {
+            return false;
+        }
+        // The Query stays where it is, to be framed again.
+        self.segment_held = false;
+        self.request.restart(false);
+        let mut sync = Vec::new();
+        super::wire::sync(&mut sync);
+        self.outbox.extend(&sync);
+        self.reply.own_end = true;
+        self.phase = Phase::Answering;
+        true
+    }
+
     fn is_skipping(&self) -> bool {
         self.is_mid_unit() && self.reply.outcome.failed.is_some()
     }

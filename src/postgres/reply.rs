@@ -106,6 +106,8 @@ pub struct Reply {
     pub alias: (u32, u32),
     /// Whether this answer is dropped instead of passed on.
     pub discard: bool,
+    /// Whether the unit's end is ours, and swallowed.
+    pub own_end: bool,
     /// Whether an error was seen since this was last asked.
     pub erred: bool,
     // Whether a success of this unit has been seen: its end must not pass unasked.
@@ -127,6 +129,7 @@ impl Reply {
         self.answered = false;
         self.acknowledged = false;
         self.succeeded = false;
+        self.own_end = false;
         self.erred = false;
         self.success_at = None;
         self.discard = false;
@@ -444,7 +447,11 @@ impl Reply {
             self.scanned += self.tell.len();
             self.tell.clear();
         }
-        self.scanned += length;
+        if self.own_end {
+            self.drop_message(length, down);
+        } else {
+            self.scanned += length;
+        }
         self.success_at = None;
         self.drop_expectations();
         self.release_scanned();

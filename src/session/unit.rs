@@ -351,6 +351,10 @@ async fn more<E: Engine>(
             || next.transaction != Transaction::None
             || !next.effects.is_empty())
     {
+        // What was only prepared so far (asyncpg asks for a table's columns before its COPY) is prepared wherever it is used.
+        if plan.runs == 0 && exchange.end_early() {
+            return Ok(());
+        }
         let error = ClientError::new("40001", 1213, "this pipeline began as a read and goes on as a write: it cannot move to the primary")
             .hint("send it again; or mark the first statement /* primacy:primary */, or send a Sync between reads and writes");
         exchange.refuse(&error, TxState::Idle);

@@ -156,6 +156,21 @@ fn pipelines() -> Vec<Script> {
             "a Flush behind the Sync, then a write",
             &[(&[run("SELECT 1"), sync(), flush()], "Z"), (&[query(&insert(4))], "Z")],
         ),
+        script(
+            "only prepared and flushed, then a write's Query",
+            &[
+                (&[parse("s", "SELECT * FROM t LIMIT 1"), describe(b'S', "s"), flush()], "T"),
+                (&[query(&insert(4))], "Z"),
+                (&[call("s", &[]), sync()], "Z"),
+            ],
+        ),
+        script(
+            "only prepared and flushed, a write's Query in the same write",
+            &[
+                (&[parse("", "TABLE t"), describe(b'S', ""), flush(), query(&insert(4))], "Z"),
+                (&[call("", &[]), sync()], "Z"),
+            ],
+        ),
         script("only Syncs", &[(&[sync(), sync(), sync()], "ZZZ")]),
         script(
             "no Sync, then a Query",

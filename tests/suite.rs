@@ -17,6 +17,7 @@ mod embedded;
 mod layers;
 mod login;
 mod lookup;
+mod mixed_texts;
 mod monitor;
 mod pipelines;
 mod pooling;

@@ -21,6 +21,10 @@ pub(super) fn take_over<E: Engine>(
     let nothing_ran = outcome.failed == Some(*b"42601");
     if let Some(pin) = plan.pin.filter(|_| !nothing_ran) {
         pin_session(core, pin, plan.command());
+        if plan.mixed {
+            let rest = Pin { reason: PinReason::Unknown, certainty: Certainty::Possible };
+            pin_session(core, rest, plan.command());
+        }
     } else if plan.pin.is_some()
         && core.pin.is_none()
         && let Some(held) = &mut core.held

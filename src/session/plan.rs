@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub(super) simple: bool,
     /// Whether a text in it changes the catalog.
     pub(super) ddl: bool,
+    /// Whether a text that pins did other things, too, that were not looked at one by one.
+    pub(super) mixed: bool,
     /// The verdict that gave it its class.
     pub(super) verdict: Option<Arc<Verdict>>,
     /// Verdicts with an effect on the session, and the part each stands at.
@@ -59,6 +61,7 @@ impl Default for Plan {
             writes: false,
             simple: false,
             ddl: false,
+            mixed: false,
             verdict: None,
             effects: SmallVec::new(),
             pin: None,
@@ -211,11 +214,18 @@ impl Plan {
             Effect::None => {}
             Effect::Changes(changes) => {
                 self.effects.push((index, Arc::clone(verdict)));
-                // Of several statements in a text, those without such an effect are a server's.
-                self.needs_server |=
-                    !changes.iter().all(answered_here) || changes.len() != usize::from(verdict.statements);
+                // Each statement that we answer is one change: more statements than changes means that a server has something to run.
+                let all_ours =
+                    changes.iter().all(answered_here) && changes.len() == usize::from(verdict.statements);
+                self.needs_server |= !all_ours;
             }
-            Effect::Pins(reason, certainty) => self.pins(*reason, *certainty),
+            Effect::Pins(reason, certainty) => {
+                self.pins(*reason, *certainty);
+                if verdict.statements > 1 {
+                    // Beside what pins, the text may have set what is not tracked then: the pin does not end by its probe.
+                    self.mixed = true;
+                }
+            }
         }
         self.needs_server |= !matches!(verdict.effect, Effect::Changes(_)) && verdict.statements > 0;
         match cleared {
@@ -251,6 +261,7 @@ impl Plan {
         self.writes |= next.writes;
         self.simple |= next.simple;
         self.ddl |= next.ddl;
+        self.mixed |= next.mixed;
         self.effects.extend(next.effects);
         if let Some(pin) = next.pin {
             self.pins(pin.reason, pin.certainty);

@@ -103,7 +103,7 @@ pub enum Change {
     Deallocate(Box<str>),
     /// `CLOSE ALL`.
     CloseAll,
-    /// `UNLISTEN *` or one channel.
+    /// `UNLISTEN *`.
     Unlisten,
     /// `SELECT pg_advisory_unlock_all()`.
     AdvisoryUnlockAll,

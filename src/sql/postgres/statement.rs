@@ -62,7 +62,13 @@ fn session(word: &str, toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
         "prepare" => Outcome::command("PREPARE").pinning(PinReason::SqlPrepare, Certainty::Known),
         "execute" => Outcome::command("EXECUTE").pinning(PinReason::SqlPrepare, Certainty::Known),
         "listen" => Outcome::command("LISTEN").pinning(PinReason::Listen, Certainty::Known),
-        "unlisten" => Outcome::change("UNLISTEN", Change::Unlisten),
+        "unlisten" => match second {
+            Some(tok) if tok.is_operator("*") && toks.len() == 2 => {
+                Outcome::change("UNLISTEN", Change::Unlisten)
+            }
+            // The other channels are listened to as before.
+            _ => Outcome::change("UNLISTEN", Change::Local),
+        },
         "load" => Outcome::command("LOAD").pinning(PinReason::Load, Certainty::Known),
         "call" => Outcome::command("CALL").pinning(PinReason::Procedure, Certainty::Possible),
         "do" => Outcome::command("DO").pinning(PinReason::Procedure, Certainty::Possible),

@@ -129,7 +129,7 @@ async fn no_cancel_ever_meets_another_clients_query() {
         start(&mut client, "/* primacy:primary */ SELECT count(*) FROM generate_series(1, 20000)").await;
         // At once: it may come before the query, in its midst, or when another client has the backend already.
         let (key, pid, port) = (client.key.clone(), client.pid, primacy.port);
-        let cancelling = tokio::spawn(async move { cancel(port, pid, &key).await });
+        let cancelling = primacy::task::spawn("cancel", async move { cancel(port, pid, &key).await });
         hits += u32::from(sqlstate(&client.read_until("Z").await).is_some());
         cancelling.await.unwrap();
     }

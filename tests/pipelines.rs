@@ -2,6 +2,7 @@
 //! other of whom prepares, sets and leaves things in between.
 
 #[path = "pipelines/scripts.rs"]
+#[allow(clippy::too_many_lines, reason = "tables of conversations")]
 mod scripts;
 
 use crate::support::raw::Message;

@@ -141,6 +141,7 @@ async fn sequences_answer_as_on_one_connection_or_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[allow(clippy::too_many_lines, reason = "a list of ways to die")]
 async fn a_client_killed_anywhere_leaves_a_clean_pool() {
     let (servers, database, primacy) = one_backend().await;
     let mut stranger = Raw::connect(&database, primacy.port).await;

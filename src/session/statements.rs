@@ -5,6 +5,9 @@ use crate::engine::seam::Resolution;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
+/// A part of the unit under way, a name, and what it stands for from there on.
+type Step = (u16, Box<[u8]>, Option<Arc<Entry>>);
+
 /// Names and what they stand for. What is prepared in a unit counts within it at once, and for good when the server has confirmed it; what is closed
 /// likewise.
 #[derive(Debug, Default)]
@@ -12,7 +15,7 @@ pub(super) struct Statements {
     named: HashMap<Box<[u8]>, Arc<Entry>>,
     anonymous: Option<Arc<Entry>>,
     // What the unit under way does, part by part; `None`: the name is closed.
-    pending: Vec<(u16, Box<[u8]>, Option<Arc<Entry>>)>,
+    pending: Vec<Step>,
     // The part of this unit that prepares the anonymous statement, and what it was before.
     anonymous_pending: Option<(u16, Option<Arc<Entry>>)>,
 }

@@ -258,7 +258,7 @@ fn pipelines() -> Vec<Script> {
 }
 
 fn errors() -> Vec<Script> {
-    let ready = ("Z", query("SELECT 7"));
+    let ready = [query("SELECT 7")];
     vec![
         script(
             "an error skips to the Sync",
@@ -276,7 +276,7 @@ fn errors() -> Vec<Script> {
             &[
                 (&[parse("s", "SELEC 1"), call("s", &[]), sync()], "Z"),
                 (&[call("s", &[]), sync()], "Z"),
-                (&[ready.1.clone()], "Z"),
+                (&ready, "Z"),
             ],
         ),
         script("two statements in a Parse", &[(&[run("SELECT 1; SELECT 2"), sync()], "Z")]),
@@ -286,16 +286,16 @@ fn errors() -> Vec<Script> {
                 (&[run("SELECT 1/0"), flush()], "E"),
                 (&[run("SELECT 1"), flush()], ""),
                 (&[run(&insert(4)), sync()], "Z"),
-                (&[ready.1.clone()], "Z"),
+                (&ready, "Z"),
             ],
         ),
         script(
             "a Query after an extended error is swallowed",
-            &[(&[run("SELECT 1/0"), query(&insert(4)), sync()], "Z"), (&[ready.1.clone()], "Z")],
+            &[(&[run("SELECT 1/0"), query(&insert(4)), sync()], "Z"), (&ready, "Z")],
         ),
         script(
             "a Query after an extended error, the Sync later",
-            &[(&[run("SELECT 1/0"), query(&insert(4))], "E"), (&[sync()], "Z"), (&[ready.1.clone()], "Z")],
+            &[(&[run("SELECT 1/0"), query(&insert(4))], "E"), (&[sync()], "Z"), (&ready, "Z")],
         ),
         script(
             "an error in a block",
@@ -306,7 +306,7 @@ fn errors() -> Vec<Script> {
                 (&[query("SELECT 2")], "Z"),
                 (&[parse("s", "SELECT 3"), sync()], "Z"),
                 (&[run("COMMIT"), sync()], "Z"),
-                (&[ready.1.clone()], "Z"),
+                (&ready, "Z"),
             ],
         ),
         script(
@@ -342,10 +342,7 @@ fn errors() -> Vec<Script> {
                 (&[query("ROLLBACK")], "Z"),
             ],
         ),
-        script(
-            "an error after rows",
-            &[(&[query("SELECT 1/(500 - id) FROM many")], "Z"), (&[ready.1.clone()], "Z")],
-        ),
+        script("an error after rows", &[(&[query("SELECT 1/(500 - id) FROM many")], "Z"), (&ready, "Z")]),
     ]
 }
 

@@ -70,10 +70,10 @@ class Load:
             child.send_signal(signal.SIGALRM)
             _, errors = child.communicate(timeout=120)
             if child.returncode:
-                raise SystemExit(f"bench: pgbench through {proxy.name} failed: {errors.strip()[-600:]}")
+                raise SystemExit(f"bench: pgbench through {proxy.name} failed: {errors.strip()[-600:]}{proxy.state()}")
             sample = Sample(list(_lines(directory)), began, ended, None if before is None else after - before, other)
             if not sample.count:
-                raise SystemExit(f"bench: not one answer through {proxy.name} in {seconds} s")
+                raise SystemExit(f"bench: not one answer through {proxy.name} in {seconds} s{proxy.state()}")
             return sample
         finally:
             if child and child.poll() is None:

@@ -59,9 +59,17 @@ log: {{ level: warn }}
 class Proxy:
     """One door to the cluster: `pid` is None where no proxy stands between."""
 
-    def __init__(self, name, port, child=None):
-        self.name, self.port = name, port
+    def __init__(self, name, port, child=None, log=None):
+        self.name, self.port, self._child, self._log = name, port, child, log
         self.pid = child.pid if child else None
+
+    def state(self):
+        """Whether it still runs and what it said last, for an error message."""
+        if not self._child:
+            return ""
+        status = self._child.poll()
+        lives = "it still runs" if status is None else f"it ended with status {status}"
+        return f"\n{self.name}: {lives}; its log ends:\n" + Path(self._log).read_text(errors="replace")[-2000:]
 
 
 class Proxies:
@@ -124,7 +132,7 @@ class Proxies:
             if child.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"bench: {name} does not start:\n" + Path(log.name).read_text(errors="replace")[-2000:])
             time.sleep(0.1)
-        return Proxy(name, port, child)
+        return Proxy(name, port, child, log.name)
 
     def close(self):
         self.children.close()

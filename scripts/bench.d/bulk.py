@@ -9,14 +9,18 @@ import time
 import wire
 
 
-def drain(port, statement):
-    """Bytes and seconds of the answer to a statement."""
-    receiver, sender = multiprocessing.Pipe(False)
-    child = multiprocessing.Process(target=_work, args=(port, statement, sender))
+def drain(port, statement, begin):
+    """Bytes and seconds of the answer to a statement; `begin` is called between the login and the statement."""
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.Process(target=_work, args=(port, statement, theirs))
     child.start()
-    sender.close()
+    theirs.close()
     try:
-        answer = receiver.recv()
+        answer = ours.recv()
+        if answer == "ready":
+            begin()
+            ours.send("go")
+            answer = ours.recv()
     except EOFError:
         answer = "the reader died"
     child.join()
@@ -25,11 +29,14 @@ def drain(port, statement):
     return answer
 
 
-def _work(port, statement, sender):
+def _work(port, statement, pipe):
     try:
-        sender.send(_drain(_logged_in(port), statement))
-    except (OSError, RuntimeError) as error:
-        sender.send(str(error))
+        plain = _logged_in(port)
+        pipe.send("ready")
+        pipe.recv()
+        pipe.send(_drain(plain, statement))
+    except (OSError, RuntimeError, EOFError) as error:
+        pipe.send(str(error))
 
 
 def _logged_in(port):

@@ -15,17 +15,17 @@ def _statement(width, megabytes, copy):
 
 def _measure(proxy, statement, expected):
     """CPU in milliseconds per MB, growth of the peak over the RSS of before in MiB, and MB per second."""
-    drain(proxy.port, "select 1")
-    machine.favour()
-    machine.forget_peak(proxy.pid)
-    before, _ = machine.memory(proxy.pid)
-    cpu = machine.cpu_seconds(proxy.pid)
-    size, took = drain(proxy.port, statement)
+    before = []
+
+    def begin():
+        machine.favour()
+        machine.forget_peak(proxy.pid)
+        before[:] = machine.cpu_seconds(proxy.pid), machine.memory(proxy.pid)[0]
+    size, took = drain(proxy.port, statement, begin)
+    cpu, peak = machine.cpu_seconds(proxy.pid) - before[0], machine.memory(proxy.pid)[1]
     if size < expected:
         raise SystemExit(f"bench: {proxy.name} gave {size} bytes of {expected}")
-    cpu = machine.cpu_seconds(proxy.pid) - cpu
-    _, peak = machine.memory(proxy.pid)
-    return cpu * 1000 / (size / 1e6), (peak - before) / 1024, size / 1e6 / took
+    return cpu * 1000 / (size / 1e6), (peak - before[1]) / 1024, size / 1e6 / took
 
 
 def run(proxies, options, section):

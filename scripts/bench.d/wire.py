@@ -1,6 +1,7 @@
 """A frugal asyncio client of PostgreSQL's protocol: enough to hold thousands of connections and to log in by SCRAM."""
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import os
@@ -87,7 +88,9 @@ class Client:
     async def close(self):
         self.writer.write(_message(b"X", b""))
         self.writer.close()
-        await self.writer.wait_closed()
+        # The other side may be gone before TLS has said its farewell.
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
 
 
 async def crowd(count, port, tls=None, at_once=50):

@@ -34,10 +34,11 @@ class Sample:
 
 
 class Load:
-    """A pgbench command: what it asks, in which protocol, by how many clients and how fast (0: as fast as it goes)."""
+    """A pgbench command: what it asks, in which protocol, by how many clients, how fast (0: as it goes), on which cores."""
 
-    def __init__(self, bin_directory, query=None, protocol="simple", clients=64, rate=0):
+    def __init__(self, bin_directory, query=None, protocol="simple", clients=64, rate=0, cores=machine.OTHER_CORES):
         self.bin, self.query, self.protocol, self.clients, self.rate = bin_directory, query, protocol, clients, rate
+        self.cores = cores
 
     def _command(self, directory):
         command = [self.bin / "pgbench", "-n", "-M", self.protocol, "-c", self.clients, "-j", 1, "-T", LIMIT,
@@ -45,10 +46,10 @@ class Load:
         if self.rate:
             command += ["--rate", self.rate]
         if self.query is None:
-            return machine.pinned(machine.OTHER_CORES, [*command, "-S"])
+            return machine.pinned(self.cores, [*command, "-S"])
         script = Path(directory, "query.sql")
         script.write_text(self.query + ";\n")
-        return machine.pinned(machine.OTHER_CORES, [*command, "-f", script])
+        return machine.pinned(self.cores, [*command, "-f", script])
 
     def run(self, proxy, seconds, during=None):
         """Runs pgbench; the window opens when all clients are connected and warm. `during` replaces

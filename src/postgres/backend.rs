@@ -27,6 +27,8 @@ const OWN_ANSWER_MAX: usize = 1024 * 1024;
 #[derive(Debug)]
 pub struct Backend {
     pub(super) stream: Stream,
+    /// What came behind the end of the last unit: it is the next that is read from this server, and nobody else's.
+    pub(super) unread: Vec<u8>,
     pub(super) cancel: Arc<CancelTarget>,
     /// The id by which its present client knows itself.
     pub(super) alias: u32,
@@ -109,14 +111,14 @@ impl Backend {
         let mut answer = OwnAnswer { rows: Vec::new(), settings: Vec::new(), error: None };
         loop {
             let mut header = [0; 5];
-            self.stream.read_exact(&mut header).await?;
+            self.read_exact(&mut header).await?;
             let [tag, a, b, c, d] = header;
             let length = usize::try_from(i32::from_be_bytes([a, b, c, d])).unwrap_or(0);
             if !(4..=OWN_ANSWER_MAX).contains(&length) {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a message with an invalid length"));
             }
             let mut body = vec![0; length - 4];
-            self.stream.read_exact(&mut body).await?;
+            self.read_exact(&mut body).await?;
             match tag {
                 b'D' => answer.rows.push(row(&body)),
                 b'S' => answer.settings.extend(setting(&body)),
@@ -135,6 +137,13 @@ impl Backend {
             }
         }
         Ok(answer)
+    }
+
+    async fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
+        let n = self.unread.len().min(into.len());
+        let (known, rest) = into.split_at_mut(n);
+        known.iter_mut().zip(self.unread.drain(..n)).for_each(|(to, byte)| *to = byte);
+        self.stream.read_exact(rest).await.map(drop)
     }
 
     async fn own_checked(&mut self, text: &str) -> io::Result<()> {
@@ -188,7 +197,10 @@ fn setting(body: &[u8]) -> Option<(Box<str>, Box<str>)> {
 
 impl Pooled for Backend {
     fn is_usable(&mut self) -> bool {
-        self.tx == TxState::Idle && self.dirt == Dirt::Clean && self.stream.is_quiet()
+        self.tx == TxState::Idle
+            && self.dirt == Dirt::Clean
+            && self.unread.is_empty()
+            && self.stream.is_quiet()
     }
 
     fn state_key(&self) -> u64 {
@@ -240,6 +252,7 @@ impl seam::Backend for Backend {
         let tls = opened.stream.is_tls();
         let mut backend = Self {
             stream: opened.stream,
+            unread: Vec::new(),
             cancel: Arc::new(CancelTarget {
                 pid: opened.pid,
                 key: opened.key.into(),
@@ -352,6 +365,9 @@ impl seam::Backend for Backend {
     }
 
     fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.unread.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         self.stream.poll_readable(cx)
     }
 

@@ -258,6 +258,11 @@ impl Exchange {
     }
 
     fn poll_server(&mut self, cx: &mut Context<'_>, backend: &mut Backend) -> Poll<io::Result<usize>> {
+        if !backend.unread.is_empty() {
+            let unread = std::mem::take(&mut backend.unread);
+            self.down.extend(&unread);
+            return Poll::Ready(Ok(unread.len()));
+        }
         let room = self.server_room.max(SERVER_ROOM);
         let n = ready!(self.down.poll_fill(cx, &mut backend.stream, room))?;
         if n >= room {
@@ -294,7 +299,7 @@ impl Exchange {
             Poll::Ready(Err(_)) => return (true, Some(Relay::ClientLost)),
             Poll::Ready(Ok(())) if self.phase == Phase::Done && self.reply.nothing_held() => {
                 if self.stream_left == 0 && self.outbox.is_empty() {
-                    return (true, Some(self.settle()));
+                    return (true, Some(self.settle(backend)));
                 }
             }
             Poll::Ready(Ok(())) if self.phase != Phase::Done => match self.poll_server(cx, backend) {
@@ -331,7 +336,11 @@ impl Exchange {
         }
     }
 
-    fn settle(&mut self) -> Relay {
+    fn settle(&mut self, backend: &mut Backend) -> Relay {
+        // A goodbye or a notification may follow the end closely. The next unit may be another server's.
+        backend.unread.extend_from_slice(self.down.bytes());
+        self.down.clear();
+        self.reply.forget_bytes();
         let outcome: Outcome = self.reply.outcome;
         self.phase = Phase::Idle;
         self.extended_unsynced = false;

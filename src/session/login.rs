@@ -39,7 +39,6 @@ pub async fn login<E: Front>(
         Ok(core) => {
             let welcome = E::welcome(&mut client, &core.greeting, core.place.id, &core.place.secret);
             welcome.await.map_err(|_| None)?;
-            shared.state.rounds.ask();
             Ok(Session { client, core })
         }
         Err(error) => {
@@ -65,6 +64,8 @@ async fn admit<E: Front>(
     let found = settings.databases.iter().find(|d| d.alias == database);
     let limits = E::access(door, &user, found.map_or(&database, |d| &d.name)).await?;
     let limits = if superuser { Limits::default() } else { limits };
+    // What the first query must see is proved while the client is being greeted.
+    shared.state.rounds.ask();
     let place = enter(shared, client, (&user, &database), &parameters, settings.pool.max_clients)?;
     let (ours, theirs): (Vec<_>, Vec<_>) =
         parameters.into_iter().partition(|(name, _)| name.to_ascii_lowercase().starts_with("primacy."));

@@ -248,7 +248,10 @@ async fn kept_backend_is_void<E: Engine>(
 fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> Treatment {
     let replica = core.on_replica();
     Treatment {
-        hold_back: replica && plan.repeatable && core.tx == TxState::Idle && !exchange.is_mid_unit(),
+        hold_back: (replica || plan.class == Class::Read)
+            && plan.repeatable
+            && core.tx == TxState::Idle
+            && !exchange.is_mid_unit(),
         ask_gate: !replica && (plan.class == Class::Write || core.tx_wrote),
         report_settings: !replica && !plan.resets(),
     }

@@ -20,6 +20,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// SQLSTATE of a server that was lost.
+const LOST: SqlState = *b"08006";
 /// How long a read waits for a fresh replica at `consistency_wait: auto`, with a free primary and with a busy one.
 const PATIENCE_FREE: Duration = Duration::from_millis(3);
 const PATIENCE_BUSY: Duration = Duration::from_millis(10);
@@ -35,6 +37,9 @@ pub(super) async fn obtain<E: Engine>(
     attempt: &mut Attempt,
     now: Tick,
 ) -> Result<(), ClientError> {
+    if std::mem::take(&mut attempt.look_again) {
+        Box::pin(look_again(core)).await;
+    }
     if core.held.is_none() {
         match at_once(core, plan, attempt, now) {
             Quick::Held => {}
@@ -45,7 +50,42 @@ pub(super) async fn obtain<E: Engine>(
     if is_prepared(core, plan) {
         return Ok(());
     }
-    Box::pin(prepare(core, plan)).await
+    Box::pin(make_ready(core, exchange, plan, attempt)).await
+}
+
+// A backend that is lost while it is prepared, before anything of the unit was sent, is one that could not be had.
+async fn make_ready<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &E::Exchange,
+    plan: &Plan,
+    attempt: &mut Attempt,
+) -> Result<(), ClientError> {
+    loop {
+        let lent = core.held.as_ref().map(|held| (held.node, held.pass.is_some()));
+        let kept = core.must_keep();
+        match (prepare(core, plan).await, lent) {
+            (Err(error), Some((node, primary))) if error.sqlstate == LOST && !kept && core.held.is_none() => {
+                core.pin = None;
+                let settings = core.shared.settings.load_full();
+                let missed = Missed::Node(error.message);
+                missed_node(core, &settings, attempt, (node, missed), primary).await?;
+                search(core, exchange, plan, attempt).await?;
+            }
+            (prepared, _) => return prepared,
+        }
+    }
+}
+
+// A backend of the primary was lost, and what ran on it is tried again: when the monitor has looked at the primary twice since, for one
+// refusal closes no gate, and other backends may be about to end like this one.
+async fn look_again<E: Engine>(core: &Core<E>) {
+    let limit = core.shared.settings.load().failover.hold;
+    let rounds = &core.shared.state.rounds;
+    let completed = rounds.completed();
+    rounds.ask();
+    core.place.set_activity(Activity::Waiting);
+    // Without a monitor nothing is known: the gate decides.
+    drop(tokio::time::timeout_at(clock::deadline(limit), rounds.after(completed.saturating_add(1))).await);
 }
 
 // What a first look came to.

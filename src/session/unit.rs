@@ -28,6 +28,8 @@ pub(super) struct Attempt {
     pub refused: bool,
     /// It was lost once before a byte of its answer was there: not again.
     pub lost: bool,
+    /// The primary was lost under it: it waits until the monitor has looked.
+    pub look_again: bool,
     /// When waiting for a primary ends; set when it begins.
     pub hold_until: Option<Tick>,
     /// When waiting for a fresh replica ends; set when it begins.
@@ -432,6 +434,7 @@ fn lost_backend<E: Engine>(
         exchange.rewind();
         core.drop_backend();
         attempt.lost |= lost.sent;
+        attempt.look_again = on_primary;
         if !on_primary {
             attempt.exclude = attempt.exclude.with(node);
         }

@@ -10,8 +10,8 @@
 mod admin;
 mod cancel;
 mod catalog;
-mod console;
 mod consistency;
+mod console;
 mod corpus;
 mod drivers;
 mod embedded;

@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 
 /// A held-back reply longer than this is released and cannot be repeated any more.
 const HELD_MAX: usize = 64 * 1024;
+/// A message up to this size leaves whole or not at all, so that a server that is lost in the middle of a result seldom costs the client its
+/// connection; what has come of a longer one leaves at once.
+const WHOLE_MAX: usize = 16 * 1024;
 /// Messages whose body is read whole (errors, tags, settings, notifications) may have this many bytes.
 const SMALL_MAX: usize = 1024 * 1024;
 
@@ -78,6 +81,8 @@ pub struct Reply {
     pub released: usize,
     scanned: usize,
     skip: usize,
+    // Length of the message that is walked over.
+    length: usize,
     success_at: Option<usize>,
     acknowledged: bool,
     // Whether what was released ends within a message.
@@ -216,7 +221,7 @@ impl Reply {
             if matches!(tag, b'D' | b'd') {
                 self.let_go();
                 self.success_at = None;
-                self.skip = length;
+                (self.skip, self.length) = (length, length);
                 continue;
             }
             let small =
@@ -225,7 +230,7 @@ impl Reply {
                 if !self.whole(tag, length) {
                     return Step::Violation(format!("a message of unknown type {tag:#04x}"));
                 }
-                self.skip = length;
+                (self.skip, self.length) = (length, length);
                 if tag == b'G' {
                     self.success_at = None;
                     self.scanned += length.min(bytes.len() - self.scanned);
@@ -472,7 +477,8 @@ impl Reply {
             return;
         }
         let limit = if self.treatment.ask_gate && !self.acknowledged { self.success_at } else { None };
-        let limit = limit.unwrap_or(self.scanned);
+        let begun = if self.length <= WHOLE_MAX && self.skip > 0 { self.length - self.skip } else { 0 };
+        let limit = limit.unwrap_or(self.scanned.saturating_sub(begun));
         if limit > self.released {
             self.released = limit;
             self.cut = limit == self.scanned && self.skip > 0;

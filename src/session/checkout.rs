@@ -10,7 +10,7 @@ use crate::cluster::{ClusterView, Health};
 use crate::config::settings::{Cluster, Consistency, ConsistencyWait, PoolMode, RouteSetting, Routing};
 use crate::engine::seam::{Engine, Exchange};
 use crate::engine::{Class, NodeId};
-use crate::error::ClientError;
+use crate::error::{ClientError, SqlState};
 use crate::failover::Pass;
 use crate::pool::{Purpose, Taken, Want};
 use crate::routing::{Ask, Choice, Why, route};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// SQLSTATE of a server that was lost.
-const LOST: SqlState = *b"08006";
+const LOST: SqlState = SqlState(*b"08006");
 /// How long a read waits for a fresh replica at `consistency_wait: auto`, with a free primary and with a busy one.
 const PATIENCE_FREE: Duration = Duration::from_millis(3);
 const PATIENCE_BUSY: Duration = Duration::from_millis(10);
@@ -37,9 +37,6 @@ pub(super) async fn obtain<E: Engine>(
     attempt: &mut Attempt,
     now: Tick,
 ) -> Result<(), ClientError> {
-    if std::mem::take(&mut attempt.look_again) {
-        Box::pin(look_again(core)).await;
-    }
     if core.held.is_none() {
         match at_once(core, plan, attempt, now) {
             Quick::Held => {}
@@ -108,6 +105,9 @@ struct Wanted {
 
 // The common way: the node is known, the gate is open, a backend is idle.
 fn at_once<E: Engine>(core: &mut Core<E>, plan: &Plan, attempt: &mut Attempt, now: Tick) -> Quick {
+    if attempt.look_again {
+        return Quick::Search;
+    }
     let shared = Arc::clone(&core.shared);
     let settings = shared.settings.load();
     let view = shared.state.view.load();
@@ -204,6 +204,9 @@ async fn search<E: Engine>(
     attempt: &mut Attempt,
 ) -> Result<(), ClientError> {
     let settings = core.shared.settings.load_full();
+    if std::mem::take(&mut attempt.look_again) {
+        look_again(core).await;
+    }
     loop {
         let view = core.shared.state.view.load_full();
         let (choice, why) = choose(core, &settings, &view, plan, attempt, clock::now());

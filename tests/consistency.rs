@@ -206,7 +206,8 @@ async fn readers_come_back_to_replicas_after_a_write() {
 #[tokio::test]
 async fn eventual_reads_stay_on_replicas_however_late() {
     let servers = own_cluster(2).await;
-    let primacy = front(&servers, |config| config.cluster("routing: { consistency: eventual }")).await;
+    let primacy =
+        front(&servers, |config| config.cluster("routing: { consistency: eventual, max_lag: 1h }")).await;
     for node in [1, 2] {
         servers.set_replay_paused(node, true).await.unwrap();
     }

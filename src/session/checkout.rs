@@ -47,33 +47,21 @@ pub(super) async fn obtain<E: Engine>(
     if is_prepared(core, plan) {
         return Ok(());
     }
-    Box::pin(make_ready(core, exchange, plan, attempt)).await
+    Box::pin(prepare(core, plan)).await
 }
 
-// A backend that is lost while it is prepared, before anything of the unit was sent, is one that could not be had.
-async fn make_ready<E: Engine>(
-    core: &mut Core<E>,
-    exchange: &E::Exchange,
-    plan: &Plan,
-    attempt: &mut Attempt,
-) -> Result<(), ClientError> {
-    loop {
-        let lent = core.held.as_ref().map(|held| (held.node, held.pass.is_some()));
-        let kept = core.must_keep();
-        match (prepare(core, plan).await, lent) {
-            (Err(error), Some((node, primary))) if error.sqlstate == LOST && !kept && core.held.is_none() => {
-                core.pin = None;
-                let settings = core.shared.settings.load_full();
-                let missed = Missed::Node(error.message);
-                missed_node(core, &settings, attempt, (node, missed), primary).await?;
-                search(core, exchange, plan, attempt).await?;
-            }
-            (prepared, _) => return prepared,
-        }
+/// Whether `error` says no more than that a backend was lost while it was made ready, before anything of the unit was sent: then it is one that
+/// could not be had, and another is looked for until `failover.hold` is over.
+pub(super) fn lost_unsent<E: Engine>(core: &Core<E>, attempt: &mut Attempt, error: &ClientError) -> bool {
+    if error.sqlstate != LOST || core.held.is_some() || core.must_keep() {
+        return false;
     }
+    let (now, hold) = (clock::now(), core.shared.settings.load().failover.hold);
+    attempt.look_again = now < *attempt.hold_until.get_or_insert_with(|| now.plus(hold));
+    attempt.look_again
 }
 
-// A backend of the primary was lost, and what ran on it is tried again: when the monitor has looked at the primary twice since, for one
+// A backend was lost, and what it was lent for is tried again: when the monitor has looked at the primary twice since, for one
 // refusal closes no gate, and other backends may be about to end like this one.
 async fn look_again<E: Engine>(core: &Core<E>) {
     let limit = core.shared.settings.load().failover.hold;

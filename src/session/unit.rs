@@ -103,6 +103,10 @@ async fn run<E: Engine>(
             return kept_backend_is_void(core, exchange, client, error).await;
         }
         if let Err(error) = checkout::obtain(core, exchange, plan, &mut attempt, began).await {
+            if checkout::lost_unsent(core, &mut attempt, &error) {
+                core.shared.stats.count(ClusterCount::Retries);
+                continue;
+            }
             core.statements.undo();
             if error.fatal {
                 return Err(End::Sent(Box::new(error)));

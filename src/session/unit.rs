@@ -129,14 +129,7 @@ async fn run<E: Engine>(
                 Some(error) => return void(core, exchange, client, error).await,
             },
             Ended::Void(error) => return void(core, exchange, client, *error).await,
-            Ended::ClientLost => {
-                abandon(core);
-                // It may be we who end it: then it is told, unless it has had half of a message.
-                return Err(match core.place.doom() {
-                    Some(why) if exchange.abandon_reply() => End::Sent(Box::new(why)),
-                    _ => End::Left,
-                });
-            }
+            Ended::ClientLost => return Err(abandon(core, exchange)),
             Ended::Over(error) => return Err(End::Sent(error)),
             Ended::Refused => {
                 core.drop_backend();
@@ -182,15 +175,16 @@ async fn void<E: Engine>(
     refuse(core, exchange, client, &error).await
 }
 
+const REFUSED_ALIKE: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE"];
+
 // A read-only transaction that runs on a replica may do less there than on the primary: what would lock nobody, or be refused only because of
 // where it is, ends it, and its like begin on the primary from here on.
 fn misplaced<E: Engine>(core: &Core<E>, plan: &Plan) -> Option<ClientError> {
     let ends = matches!(plan.transaction, Transaction::Commit | Transaction::Rollback);
-    if core.tx != TxState::Open
-        || !core.on_replica()
-        || ends
-        || (plan.class != Class::Write && plan.pin.is_none())
-    {
+    let harmless = plan.class != Class::Write && plan.pin.is_none();
+    // What the primary would refuse in the same words in a read-only transaction, the replica refuses.
+    let refused_alike = plan.pin.is_none() && REFUSED_ALIKE.contains(&plan.command());
+    if core.tx != TxState::Open || !core.on_replica() || ends || harmless || refused_alike {
         return None;
     }
     core.shared.readers.begin_on_primary(&core.lane.identity.user, &core.lane.alias, &core.place.application);
@@ -391,13 +385,18 @@ fn unknown_outcome<E: Engine>(core: &Core<E>) -> ClientError {
 }
 
 // A client that left in the middle: what runs for it is cancelled, and the backend is closed.
-fn abandon<E: Engine>(core: &mut Core<E>) {
+fn abandon<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) -> End {
     if let Some(current) = &*core.place.current.lock() {
         super::cancel::send(&core.shared, current);
     }
     core.drop_backend();
     core.statements.undo();
     core.tx = TxState::Idle;
+    // It may be we who end it: then it is told, unless it has had half of a message.
+    match core.place.doom() {
+        Some(why) if exchange.abandon_reply() => End::Sent(Box::new(why)),
+        _ => End::Left,
+    }
 }
 
 // A backend was lost under a unit. `None`: it may be tried again. What the server said before it ended the connection decides nothing about

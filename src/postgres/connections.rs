@@ -66,6 +66,7 @@ pub struct Connections {
     pool: bb8::Pool<Manager>,
     failures: watch::Sender<Arc<str>>,
     nodes: Nodes,
+    size: u32,
     patience: Duration,
 }
 
@@ -85,11 +86,11 @@ impl Connections {
             .idle_timeout(Some(IDLE))
             .max_lifetime(Some(AGE))
             .build_unchecked(manager);
-        Self { pool, failures, nodes, patience }
+        Self { pool, failures, nodes, size, patience }
     }
 
-    /// Asks `queries` in one round trip on one connection; the rows of each, in order. A connection that turns out to be
-    /// dead is replaced once: only questions belong here, nothing that must not run twice. Cancel safe.
+    /// Asks `queries` in one round trip on one connection; the rows of each, in order. Connections that turn out to be
+    /// dead are replaced: only questions belong here, nothing that must not run twice. Cancel safe.
     ///
     /// # Errors
     /// As [`QueryError`] says; the error of the first query that failed.
@@ -106,11 +107,15 @@ impl Connections {
         self.pool.state().connections > 0
     }
 
+    // After a restart of the server every connection that was kept is dead: each is met, and dropped, once.
     async fn ask_again(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, QueryError> {
-        match self.ask_once(queries).await {
-            Err(QueryError::Server(error)) if error.is_closed() => self.ask_once(queries).await,
-            answer => answer,
+        for _ in 0..self.size {
+            match self.ask_once(queries).await {
+                Err(QueryError::Server(error)) if error.is_closed() => {}
+                answer => return answer,
+            }
         }
+        self.ask_once(queries).await
     }
 
     async fn ask_once(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, QueryError> {

@@ -150,7 +150,7 @@ fn our_pool(size: u32) -> Arc<Pool<Backend>> {
         database_limit: None,
     };
     Pool::new(
-        PoolKey { node: NodeId(0), user: "app".into(), database: "shop".into() },
+        PoolKey { node: NodeId(0), user: "app".into(), database: "shop".into(), terms: 0 },
         limits,
         NodeBudget::new(),
     )

@@ -77,9 +77,10 @@ impl ClientError {
 }
 
 impl ClientError {
-    /// What a server said, to be passed on with its own SQLSTATE.
-    pub fn server(sqlstate: [u8; 5], message: impl Into<String>) -> Self {
-        Self { sqlstate: SqlState(sqlstate), ..Self::new("XX000", 1105, message) }
+    /// What a server said, to be passed on with its own SQLSTATE and (0 = it has none) error number.
+    pub fn server(sqlstate: [u8; 5], errno: u16, message: impl Into<String>) -> Self {
+        let errno = if errno == 0 { 1105 } else { errno };
+        Self { sqlstate: SqlState(sqlstate), ..Self::new("XX000", errno, message) }
     }
 }
 

@@ -21,6 +21,7 @@ mod login;
 mod lookup;
 mod mixed_texts;
 mod monitor;
+mod mysql_slice;
 mod pipelines;
 mod pooling;
 mod statements;

@@ -8,7 +8,7 @@ use crate::cluster::monitor::{self, MonitorHandle};
 use crate::cluster::{ClusterState, Health};
 use crate::config::settings::{Cluster, RouteSetting};
 use crate::engine::Probe;
-use crate::engine::door::{Front, Guest, Knock, Nodes, TurnedAway};
+use crate::engine::door::{Caller, Front, Guest, Knock, Nodes, TurnedAway};
 use crate::error::{ClientError, Fault};
 use crate::net::firewall::Firewall;
 use crate::net::listener::{BindError, Listener};
@@ -171,7 +171,10 @@ impl<E: Front> Working<E> {
         let began = clock::now();
         let limit = clock::deadline(self.shared.settings.load().timeouts.login);
         let door = self.door.load_full();
-        match tokio::time::timeout_at(limit, E::knock(stream, &door)).await {
+        let id = self.shared.registry.reserve();
+        let version = || self.shared.server_version();
+        let caller = Caller { id, version: &version };
+        match tokio::time::timeout_at(limit, E::knock(stream, &door, &caller)).await {
             Err(_) => tracing::debug!(?peer, "a client did not log in within timeouts.login"),
             Ok(Err(away)) => self.turned_away(&away, peer),
             Ok(Ok(Knock::Cancel { id, secret })) => cancel::request(&self.shared, id, &secret),
@@ -179,7 +182,7 @@ impl<E: Front> Working<E> {
                 let console = tokio::time::timeout_at(limit, self.asks_for_console(&door, &guest)).await;
                 match console {
                     Ok(Some(flavour)) => drop(task::spawn("console", self.console(guest, flavour))),
-                    Ok(None) => self.enter(*guest, peer, route, &door, (began, limit)).await,
+                    Ok(None) => self.enter(*guest, id, peer, route, &door, (began, limit)).await,
                     Err(_) => {
                         tracing::info!(?peer, user = %guest.user, "no server said in time whether it has the console's database")
                     }
@@ -191,13 +194,14 @@ impl<E: Front> Working<E> {
     async fn enter(
         &self,
         guest: Guest,
+        id: u32,
         peer: Option<SocketAddr>,
         route: RouteSetting,
         door: &E::Door,
         (began, limit): (clock::Tick, tokio::time::Instant),
     ) {
         let user = Arc::clone(&guest.user);
-        let session = tokio::time::timeout_at(limit, login(&self.shared, door, guest, route)).await;
+        let session = tokio::time::timeout_at(limit, login(&self.shared, door, guest, id, route)).await;
         self.shared.stats.login.record(clock::now().since(began));
         match session {
             Ok(Ok(session)) => {

@@ -45,7 +45,7 @@ impl<E: Front> Working<E> {
             Err(error) => {
                 tracing::info!(%cluster, user = %guest.user, %error, "console refused");
                 // Whether it hears it changes nothing.
-                return drop(E::turn_away(&mut guest.client, &error.fatal()).await);
+                return drop(E::turn_away(&mut guest.client, guest.step, &error.fatal()).await);
             }
         };
         tracing::info!(%cluster, user = %guest.user, peer = ?guest.client.peer(), ?who, "console opened");
@@ -59,7 +59,7 @@ impl<E: Front> Working<E> {
             // Exporters read it.
             Flavour::PgBouncer => "1.24.0/bouncer",
         };
-        if let Err(error) = E::console(guest.client, version, execute).await {
+        if let Err(error) = E::console(guest.client, guest.step, version, execute).await {
             tracing::debug!(%error, "a console's connection broke");
         }
     }

@@ -98,7 +98,7 @@ fn fill<E: Front>(shared: &Arc<Shared<E>>) {
                 shared,
                 &user.name,
                 database,
-                Arc::clone(&credentials),
+                (Arc::clone(&credentials), 0),
                 None,
                 clock::now(),
             ));

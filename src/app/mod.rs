@@ -16,6 +16,8 @@ use crate::admin::http::Door;
 use crate::admin::token::Token;
 use crate::clock;
 use crate::config::settings::{EngineKind, Settings};
+use crate::mysql::Mysql;
+use crate::mysql::probe::MysqlProbe;
 use crate::postgres::Postgres;
 use crate::postgres::probe::PostgresProbe;
 use crate::task;
@@ -167,10 +169,11 @@ impl App {
         for cluster in &settings.clusters {
             let running: Arc<dyn Running> = match cluster.engine {
                 EngineKind::Postgres => start::<Postgres, _>(self, Arc::clone(cluster), PostgresProbe)?,
-                EngineKind::Mysql | EngineKind::Mariadb => {
+                EngineKind::Mysql => start::<Mysql, _>(self, Arc::clone(cluster), MysqlProbe)?,
+                EngineKind::Mariadb => {
                     return Err(StartError::Cluster {
                         cluster: Arc::clone(&cluster.name),
-                        why: "this engine is not built yet".to_owned(),
+                        why: "MariaDB is not built yet".to_owned(),
                     });
                 }
             };

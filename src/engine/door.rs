@@ -14,6 +14,14 @@ use std::sync::Arc;
 /// The servers that may be asked about users and catalogs, best first: the current primary, then the others.
 pub type Nodes = Arc<dyn Fn() -> Vec<Arc<Node>> + Send + Sync>;
 
+/// What a client is greeted with by engines whose servers speak first.
+pub struct Caller<'a> {
+    /// The id that its session will have.
+    pub id: u32,
+    /// The version of the cluster's servers, where one of them has said it.
+    pub version: &'a (dyn Fn() -> Option<Arc<str>> + Send + Sync),
+}
+
 /// A client that has proved who it is (or given its password) and waits to be told.
 #[derive(Debug)]
 pub struct Guest {
@@ -33,6 +41,10 @@ pub struct Guest {
     pub unproven: bool,
     /// Whether the servers' limits do not bind it.
     pub superuser: bool,
+    /// See [`Identity::terms`](super::seam::Identity::terms).
+    pub terms: u64,
+    /// Where its handshake stands, for the engine's own last word of it (MySQL: the next packet's number).
+    pub step: u8,
 }
 
 /// Who knocks.
@@ -83,7 +95,11 @@ pub trait Front: Engine {
     -> Result<(Self::Door, Self::Loader), String>;
 
     /// Takes a new connection through its login, up to the proof.
-    fn knock(client: Stream, door: &Self::Door) -> impl Future<Output = Result<Knock, TurnedAway>> + Send;
+    fn knock(
+        client: Stream,
+        door: &Self::Door,
+        caller: &Caller<'_>,
+    ) -> impl Future<Output = Result<Knock, TurnedAway>> + Send;
 
     /// Whether `user` may enter `database` (its name on the servers), in the servers' own order and words.
     fn access(
@@ -92,9 +108,10 @@ pub trait Front: Engine {
         database: &str,
     ) -> impl Future<Output = Result<Limits, ClientError>> + Send;
 
-    /// Tells the client that it is in: its settings, its id and secret.
+    /// Tells the client that it is in: its settings, its id and secret. `step`: [`Guest::step`].
     fn welcome(
         client: &mut Stream,
+        step: u8,
         settings: &[(Box<str>, Box<str>)],
         id: u32,
         secret: &[u8],
@@ -103,10 +120,15 @@ pub trait Front: Engine {
     /// Serves the client a console instead of a database: greets it with `version`, and answers each of its texts by `execute` until it leaves.
     fn console(
         client: Stream,
+        step: u8,
         version: &str,
         execute: impl Fn(String) -> BoxFuture<'static, Reply> + Send + Sync,
     ) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Tells a client that it cannot come in.
-    fn turn_away(client: &mut Stream, error: &ClientError) -> impl Future<Output = io::Result<()>> + Send;
+    /// Tells a client that it cannot come in. `step`: [`Guest::step`].
+    fn turn_away(
+        client: &mut Stream,
+        step: u8,
+        error: &ClientError,
+    ) -> impl Future<Output = io::Result<()>> + Send;
 }

@@ -4,7 +4,7 @@
 use super::identity::Credentials;
 use super::pooled::Pooled;
 use super::tracked::Tracked;
-use super::words::{Class, Dialect, Dirt, TxState};
+use super::words::{Class, Dialect, Dirt, PinReason, TxState};
 use crate::clock::Tick;
 use crate::config::settings::{Cluster, Node};
 use crate::error::{ClientError, Fault, Retry};
@@ -65,8 +65,8 @@ pub enum Part<'a> {
     },
     /// Belongs to what came before it, or does nothing by itself.
     Neutral,
-    /// Something whose effect is known by its kind alone.
-    Opaque(Class),
+    /// Something whose text is not judged: its class is known by its kind alone, and it may leave what this reason names on the backend.
+    Opaque(Class, PinReason),
     /// The beginning of a text (or statement) that is too long to be kept: it streams.
     Long(&'a [u8]),
 }
@@ -183,6 +183,9 @@ pub trait Exchange: Default + Send + Sync + 'static {
         cx: &mut Context<'_>,
         client: &mut Stream,
     ) -> Poll<Result<Inbound, ClientError>>;
+
+    /// It serves a client of these terms now; see [`Identity::terms`].
+    fn agree(&mut self, terms: u64);
 
     /// Takes bytes that were read before the exchange began.
     fn feed(&mut self, bytes: &[u8]);
@@ -331,6 +334,8 @@ pub struct OpenError {
     pub retry: Retry,
     /// The server's own SQLSTATE, when it answered.
     pub sqlstate: Option<[u8; 5]>,
+    /// The server's own error number, where its protocol has them; 0 = none.
+    pub errno: u16,
     /// What happened, naming the node.
     pub message: String,
 }
@@ -344,6 +349,9 @@ pub struct Identity {
     pub database: Arc<str>,
     /// What proves it.
     pub credentials: Arc<Credentials>,
+    /// What the handshake agreed on for the connection's whole life, in the engine's own form (MySQL: capabilities and collation): a client's
+    /// backends have the same. 0 where the protocol has nothing of the kind.
+    pub terms: u64,
 }
 
 /// How to reach a running backend from outside, for cancel requests; shared with whoever sends one.
@@ -355,6 +363,8 @@ pub struct CancelTarget {
     pub key: Box<[u8]>,
     /// Whether the connection is encrypted: the cancel request is then, too.
     pub tls: bool,
+    /// In whose name it was opened: MySQL's cancel request is a login of its own.
+    pub identity: Identity,
     /// Cancel requests on their way: while there is one, the backend must not serve anybody else.
     pub coming: AtomicU32,
     /// Notified when one has arrived.

@@ -1,4 +1,4 @@
-//! All pools of one cluster, by node, user and database, and the books of its nodes.
+//! All pools of one cluster, by node, user, database and terms, and the books of its nodes.
 
 use super::Pooled;
 use super::budget::NodeBudget;
@@ -19,26 +19,28 @@ pub struct PoolKey {
     pub user: Arc<str>,
     /// The database, by its name on the server.
     pub database: Arc<str>,
+    /// What all of its backends agreed on with the server; see [`crate::engine::seam::Identity::terms`].
+    pub terms: u64,
 }
 
 /// A key that is looked up without owning it.
-struct Sought<'a>(NodeId, &'a str, &'a str);
+struct Sought<'a>(NodeId, &'a str, &'a str, u64);
 
 impl Hash for PoolKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.node, &*self.user, &*self.database).hash(state);
+        (self.node, &*self.user, &*self.database, self.terms).hash(state);
     }
 }
 
 impl Hash for Sought<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.0, self.1, self.2).hash(state);
+        (self.0, self.1, self.2, self.3).hash(state);
     }
 }
 
 impl Equivalent<PoolKey> for Sought<'_> {
     fn equivalent(&self, key: &PoolKey) -> bool {
-        self.0 == key.node && *self.1 == *key.user && *self.2 == *key.database
+        self.0 == key.node && *self.1 == *key.user && *self.2 == *key.database && self.3 == key.terms
     }
 }
 
@@ -84,9 +86,10 @@ impl<B: Pooled> Pools<B> {
         node: NodeId,
         user: &str,
         database: &str,
+        terms: u64,
         limits: impl FnOnce() -> Limits,
     ) -> Arc<Pool<B>> {
-        let sought = Sought(node, user, database);
+        let sought = Sought(node, user, database, terms);
         if let Some(pool) = self.pools.read().get(&sought) {
             return Arc::clone(pool);
         }
@@ -95,7 +98,7 @@ impl<B: Pooled> Pools<B> {
         if let Some(pool) = pools.get(&sought) {
             return Arc::clone(pool);
         }
-        let key = PoolKey { node, user: user.into(), database: database.into() };
+        let key = PoolKey { node, user: user.into(), database: database.into(), terms };
         let pool = Pool::new(key.clone(), limits(), budget);
         if self.paused.read().has(database) {
             pool.pause();

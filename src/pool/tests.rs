@@ -124,7 +124,7 @@ pub(super) fn limits(size: u32) -> Limits {
 }
 
 pub(super) fn pool_on(node: &Arc<NodeBudget>, user: &str, database: &str, limits: Limits) -> Arc<Pool<Fake>> {
-    let key = PoolKey { node: NodeId(0), user: user.into(), database: database.into() };
+    let key = PoolKey { node: NodeId(0), user: user.into(), database: database.into(), terms: 0 };
     Pool::new(key, limits, Arc::clone(node))
 }
 

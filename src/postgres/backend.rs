@@ -234,7 +234,8 @@ impl seam::Backend for Backend {
         node: &Node,
         identity: &Identity,
     ) -> Result<(Self, Birth), OpenError> {
-        let failed = |fault, retry, sqlstate, message: String| OpenError { fault, retry, sqlstate, message };
+        let failed =
+            |fault, retry, sqlstate, message: String| OpenError { fault, retry, sqlstate, errno: 0, message };
         let Some(target) = connector.targets.get(&node.name) else {
             let message = format!("node {} is not configured", node.name);
             return Err(failed(Fault::Proxy, Retry::Never, None, message));
@@ -257,6 +258,7 @@ impl seam::Backend for Backend {
                 pid: opened.pid,
                 key: opened.key.into(),
                 tls,
+                identity: identity.clone(),
                 coming: AtomicU32::new(0),
                 arrived: Notify::new(),
             }),
@@ -274,6 +276,7 @@ impl seam::Backend for Backend {
             fault: Fault::Server,
             retry: Retry::AnotherNode,
             sqlstate: None,
+            errno: 0,
             message: format!("node {} at {}:{}: {error}", node.name, node.host, node.port),
         })?;
         Ok((backend, birth))
@@ -296,7 +299,7 @@ impl seam::Backend for Backend {
             .await
             .map_err(|error| ClientError::new("08006", 2013, format!("the server was lost: {error}")))?;
         if let Some(error) = answer.error {
-            return Err(ClientError::server(error.sqlstate, error.message));
+            return Err(ClientError::server(error.sqlstate, 0, error.message));
         }
         self.dirt = Dirt::Clean;
         self.tracked = Arc::clone(wanted);

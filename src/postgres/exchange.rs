@@ -421,6 +421,8 @@ impl Seam for Exchange {
         }
     }
 
+    fn agree(&mut self, _terms: u64) {}
+
     fn feed(&mut self, bytes: &[u8]) {
         self.inbox.extend(bytes);
     }

@@ -10,7 +10,7 @@ use super::lookup::Lookups;
 use super::wire;
 use crate::config::settings::Cluster;
 use crate::engine::TxState;
-use crate::engine::door::{Front, Guest, Knock, Limits, Nodes, TurnedAway};
+use crate::engine::door::{Caller, Front, Guest, Knock, Limits, Nodes, TurnedAway};
 use crate::engine::identity::LookupError;
 use crate::engine::seam::Engine;
 use crate::engine::table::Reply;
@@ -69,7 +69,7 @@ impl Front for Postgres {
         Ok((Entrance { door, lookups }, loader))
     }
 
-    async fn knock(client: Stream, door: &Entrance) -> Result<Knock, TurnedAway> {
+    async fn knock(client: Stream, door: &Entrance, _: &Caller<'_>) -> Result<Knock, TurnedAway> {
         match accept::accept(client, &door.door).await {
             Ok(accept::Knock::Cancel { pid, key, .. }) => Ok(Knock::Cancel { id: pid, secret: key }),
             Ok(accept::Knock::Login(login)) => Ok(Knock::Guest(Box::new(Guest {
@@ -81,6 +81,8 @@ impl Front for Postgres {
                 credentials: login.credentials,
                 unproven: !login.proven,
                 superuser: login.record.is_some_and(|record| record.superuser),
+                terms: 0,
+                step: 0,
             }))),
             Err(error) => Err(turned_away(&error)),
         }
@@ -101,6 +103,7 @@ impl Front for Postgres {
 
     async fn welcome(
         client: &mut Stream,
+        _step: u8,
         settings: &[(Box<str>, Box<str>)],
         id: u32,
         secret: &[u8],
@@ -118,13 +121,14 @@ impl Front for Postgres {
 
     async fn console(
         client: Stream,
+        _step: u8,
         version: &str,
         execute: impl Fn(String) -> BoxFuture<'static, Reply> + Send + Sync,
     ) -> io::Result<()> {
         super::console::serve(client, version, execute).await
     }
 
-    async fn turn_away(client: &mut Stream, error: &ClientError) -> io::Result<()> {
+    async fn turn_away(client: &mut Stream, _step: u8, error: &ClientError) -> io::Result<()> {
         let mut out = Vec::new();
         wire::error(&mut out, error);
         client.write_all(&out).await?;

@@ -1,8 +1,8 @@
 //! The client's side of the protocol: where messages, segments and units begin and end, and what each part of a segment is.
 //! Pure: bytes in, parts out ("Message Flow" and "Message Formats" of the protocol's documentation).
 
-use crate::engine::Class;
 use crate::engine::seam::Part;
+use crate::engine::{Class, PinReason};
 use crate::error::ClientError;
 use std::ops::Range;
 
@@ -162,7 +162,7 @@ impl Request {
             b'B' => Part::Use { name: get(&message.name), runs: true },
             b'D' if self.kind(message, bytes) == b'S' => Part::Use { name: get(&message.name), runs: false },
             b'C' if self.kind(message, bytes) == b'S' => Part::Forget { name: get(&message.name) },
-            b'F' => Part::Opaque(Class::Write),
+            b'F' => Part::Opaque(Class::Write, PinReason::Procedure),
             _ => Part::Neutral,
         }
     }

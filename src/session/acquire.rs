@@ -188,6 +188,7 @@ pub(super) async fn open<E: Engine>(
             fault: Fault::Peer,
             retry: Retry::AnotherNode,
             sqlstate: None,
+            errno: 0,
             message: format!(
                 "node {}: no connection within {:?} (timeouts.connect)",
                 target.name, settings.timeouts.connect
@@ -210,6 +211,7 @@ pub(super) async fn open<E: Engine>(
             Err(if error.retry == Retry::Never && pass.is_some() {
                 Missed::Client(Box::new(ClientError::server(
                     error.sqlstate.unwrap_or(*b"08001"),
+                    error.errno,
                     error.message,
                 )))
             } else {

@@ -8,7 +8,7 @@ use super::timer::Timer;
 use crate::clock::Tick;
 use crate::cluster::NodeLive;
 use crate::config::settings::{Cluster, Consistency, RouteSetting, Routing};
-use crate::engine::seam::{Backend, Engine};
+use crate::engine::seam::{Backend, Engine, Exchange};
 use crate::engine::tracked::Tracked;
 use crate::engine::{NodeId, Pin, TxState};
 use crate::failover::Pass;
@@ -183,6 +183,13 @@ impl<E: Engine> Core<E> {
     /// What the replica that it read from last must have seen.
     pub(super) fn sticky_floor(&self) -> Tick {
         self.last_write.max(self.login)
+    }
+
+    /// An exchange from the free list, for this client.
+    pub(super) fn take_exchange(&self) -> Box<E::Exchange> {
+        let mut exchange = self.shared.take_exchange();
+        exchange.agree(self.lane.identity.terms);
+        exchange
     }
 
     /// Takes the backend out of the session's hands; cancel requests find it no more.

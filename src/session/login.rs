@@ -8,8 +8,7 @@ use super::{checkout, early, settle};
 use crate::clock;
 use crate::config::settings::{Cluster, PoolMode, RouteSetting};
 use crate::engine::door::{Front, Guest, Limits};
-use crate::engine::identity::Credentials;
-use crate::engine::seam::Backend;
+use crate::engine::seam::{Backend, Identity};
 use crate::engine::tracked::Tracked;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
@@ -24,39 +23,39 @@ pub async fn login<E: Front>(
     shared: &Arc<Shared<E>>,
     door: &E::Door,
     guest: Guest,
+    id: u32,
     route: RouteSetting,
 ) -> Result<Session<E>, Option<ClientError>> {
-    let Guest { mut client, user, database, parameters, credentials, unproven, superuser, replication } =
-        guest;
-    let admitted = if replication {
+    let Guest { mut client, user, database, parameters, credentials, terms, .. } = guest;
+    let step = guest.step;
+    let admitted = if guest.replication {
         Err(ClientError::new("0A000", 1235, "replication connections cannot pass through the proxy yet")
             .hint("connect to the server itself"))
     } else {
-        let identity = (user, database, credentials);
-        admit(shared, door, &mut client, identity, parameters, (unproven, superuser), route).await
+        let identity = Identity { user, database, credentials, terms };
+        let known = (id, guest.unproven, guest.superuser);
+        admit(shared, door, &mut client, identity, parameters, known, route).await
     };
     match admitted {
         Ok(core) => {
-            let welcome = E::welcome(&mut client, &core.greeting, core.place.id, &core.place.secret);
+            let welcome = E::welcome(&mut client, step, &core.greeting, core.place.id, &core.place.secret);
             welcome.await.map_err(|_| None)?;
             Ok(Session { client, core })
         }
         Err(error) => {
-            drop(E::turn_away(&mut client, &error.clone().fatal()).await);
+            drop(E::turn_away(&mut client, step, &error.clone().fatal()).await);
             Err(Some(error))
         }
     }
 }
 
-type Identity = (Arc<str>, Arc<str>, Arc<Credentials>);
-
 async fn admit<E: Front>(
     shared: &Arc<Shared<E>>,
     door: &E::Door,
     client: &mut Stream,
-    (user, database, credentials): Identity,
+    Identity { user, database, credentials, terms }: Identity,
     parameters: Vec<(Box<str>, Box<str>)>,
-    (unproven, superuser): (bool, bool),
+    (id, unproven, superuser): (u32, bool, bool),
     route: RouteSetting,
 ) -> Result<Box<Core<E>>, ClientError> {
     let settings = shared.settings.load_full();
@@ -66,7 +65,7 @@ async fn admit<E: Front>(
     let limits = if superuser { Limits::default() } else { limits };
     // What the first query must see is proved while the client is being greeted.
     shared.state.rounds.ask();
-    let place = enter(shared, client, (&user, &database), &parameters, settings.pool.max_clients)?;
+    let place = enter(shared, client, id, (&user, &database), &parameters, settings.pool.max_clients)?;
     let (ours, theirs): (Vec<_>, Vec<_>) =
         parameters.into_iter().partition(|(name, _)| name.to_ascii_lowercase().starts_with("primacy."));
     let startup = Arc::new(Tracked::new(theirs.iter().map(|(name, value)| (name, value))));
@@ -74,7 +73,7 @@ async fn admit<E: Front>(
         shared.state.async_commit_seen.store(true, Ordering::Release);
     }
     let limits = Some((limits.user, limits.database));
-    let mut lane = Lane::new(shared, &user, &database, credentials, limits, place.since);
+    let mut lane = Lane::new(shared, &user, &database, (credentials, terms), limits, place.since);
     if startup.has_custom() {
         lane.mode = PoolMode::Session;
     }
@@ -103,6 +102,7 @@ fn may_use(settings: &Cluster, user: &Arc<str>, database: &Arc<str>) -> Result<(
 fn enter<E: Front>(
     shared: &Shared<E>,
     client: &Stream,
+    id: u32,
     (user, database): (&Arc<str>, &Arc<str>),
     parameters: &[(Box<str>, Box<str>)],
     limit: u32,
@@ -112,6 +112,7 @@ fn enter<E: Front>(
         .map_err(|error| ClientError::new("58000", 1105, format!("no randomness: {error}")))?;
     let application = parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case("application_name"));
     let arrival = Arrival {
+        id,
         user: Arc::clone(user),
         database: Arc::clone(database),
         peer: client.peer(),

@@ -132,12 +132,12 @@ impl Plan {
                     let known = statements.close(base + index, name).map(|entry| Arc::clone(&entry.prepared));
                     exchange.resolve(index, known.map_or(Resolution::AsIs, Resolution::Statement));
                 }
-                Part::Opaque(class) => {
+                Part::Opaque(class, reason) => {
                     plan.raise(class, None);
                     plan.writes |= class == Class::Write;
                     plan.needs_server = true;
                     plan.repeatable = false;
-                    plan.pins(PinReason::Procedure, Certainty::Possible);
+                    plan.pins(reason, Certainty::Possible);
                 }
                 Part::Long(text) => {
                     plan.text(index, text, judge);

@@ -139,6 +139,8 @@ impl ClientEntry {
 /// What is known of a client at its login.
 #[derive(Debug)]
 pub struct Arrival {
+    /// From [`Registry::reserve`].
+    pub id: u32,
     /// Login name.
     pub user: Arc<str>,
     /// The database, as it asked for it.
@@ -196,22 +198,27 @@ impl Drop for Place {
 }
 
 impl Registry {
+    /// An id that no client has, for one that logs in now: some protocols tell it before anything else. It is not given again before a
+    /// billion others, which no login outlasts (`timeouts.login`).
+    pub fn reserve(&self) -> u32 {
+        let clients = self.clients.lock();
+        loop {
+            let id = NEXT.fetch_add(1, Ordering::Relaxed);
+            if id >= IDS_TO {
+                NEXT.store(IDS_FROM, Ordering::Relaxed);
+            } else if !clients.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
     /// Takes a client in; `None` when `limit` clients are in.
     pub fn enter(self: &Arc<Self>, arrival: Arrival, limit: u32) -> Option<Place> {
         let admitted = self
             .count
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < limit).then_some(count + 1));
         admitted.ok()?;
-        let mut clients = self.clients.lock();
-        let id = loop {
-            let id = NEXT.fetch_add(1, Ordering::Relaxed);
-            if id >= IDS_TO {
-                NEXT.store(IDS_FROM, Ordering::Relaxed);
-            } else if !clients.contains_key(&id) {
-                break id;
-            }
-        };
-        let Arrival { user, database, peer, tls, application, since, secret } = arrival;
+        let Arrival { id, user, database, peer, tls, application, since, secret } = arrival;
         let entry = Arc::new(ClientEntry {
             id,
             secret,
@@ -233,7 +240,7 @@ impl Registry {
             doomed: AtomicBool::new(false),
             doom: Mutex::new(None),
         });
-        clients.insert(id, Arc::clone(&entry));
+        self.clients.lock().insert(id, Arc::clone(&entry));
         Some(Place { registry: Arc::clone(self), entry })
     }
 

@@ -46,7 +46,7 @@ impl<E: Engine> Session<E> {
         let end = self.live().await;
         if let End::Sent(error) = end {
             tracing::info!(client = self.core.place.id, user = %self.core.place.user, %error, "client sent away");
-            let mut exchange = self.core.exchange.take().unwrap_or_else(|| self.core.shared.take_exchange());
+            let mut exchange = self.core.exchange.take().unwrap_or_else(|| self.core.take_exchange());
             exchange.refuse(&error.fatal(), self.core.tx);
             let farewell = poll_fn(|cx| exchange.poll_flush(cx, &mut self.client));
             // A client that does not read is not waited for.
@@ -77,7 +77,7 @@ impl<E: Engine> Session<E> {
     async fn serve(&mut self) -> Result<(), End> {
         let mut exchange = match self.core.exchange.take() {
             Some(exchange) => exchange,
-            None => self.core.shared.take_exchange(),
+            None => self.core.take_exchange(),
         };
         loop {
             let inbound = poll_fn(|cx| match exchange.poll_segment(cx, &mut self.client) {
@@ -102,7 +102,13 @@ impl<E: Engine> Session<E> {
                         pinned.busy();
                     }
                     self.core.place.last_request.store(now.0, Ordering::Relaxed);
-                    unit::serve(&mut self.core, &mut exchange, &mut self.client, now).await?;
+                    let served = unit::serve(&mut self.core, &mut exchange, &mut self.client, now).await;
+                    if matches!(served, Err(End::Sent(_))) {
+                        // It knows where in the protocol the last word belongs.
+                        self.core.exchange = Some(exchange);
+                        return served;
+                    }
+                    served?;
                 }
             }
             if let Some(why) = self.core.place.doom().filter(|_| self.core.tx == TxState::Idle) {
@@ -164,7 +170,7 @@ impl<E: Engine> Session<E> {
     async fn unsolicited(&mut self) -> Result<(), End> {
         let mut exchange = match self.core.exchange.take() {
             Some(exchange) => exchange,
-            None => self.core.shared.take_exchange(),
+            None => self.core.take_exchange(),
         };
         let Some(held) = &mut self.core.held else { return Ok(()) };
         let said = poll_fn(|cx| match exchange.poll_unsolicited(cx, &mut self.client, &mut held.lease) {
@@ -191,7 +197,7 @@ impl<E: Engine> Session<E> {
                 let error = match lost.sqlstate {
                     // A time-out of the server's own: its words say it best.
                     Some(sqlstate) if matches!(&sqlstate, b"25P03" | b"25P04" | b"57P05") => {
-                        ClientError::server(sqlstate, lost.reason).fatal()
+                        ClientError::server(sqlstate, 0, lost.reason).fatal()
                     }
                     _ => unit::lost_while_kept(&self.core, &lost.reason),
                 };

@@ -184,13 +184,19 @@ impl<E: Engine> Shared<E> {
         self.held_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// The major version of the servers, as the primary (else anybody) says; 0 = not known.
+    /// The version of the servers, as the primary (else anybody) says.
     #[must_use]
-    pub fn server_major(&self) -> u16 {
+    pub fn server_version(&self) -> Option<Arc<str>> {
         let view = self.state.view.load();
         let primary = view.primary.and_then(|id| view.node(id));
         let node = primary.or_else(|| view.nodes.iter().find(|node| !node.version.is_empty()));
-        node.and_then(|node| node.version.split('.').next()?.parse().ok()).unwrap_or(0)
+        node.map(|node| Arc::clone(&node.version))
+    }
+
+    /// The major one; 0 = not known.
+    #[must_use]
+    pub fn server_major(&self) -> u16 {
+        self.server_version().and_then(|version| version.split('.').next()?.parse().ok()).unwrap_or(0)
     }
 
     /// All nodes that are configured.
@@ -235,7 +241,7 @@ impl<E: Engine> Lane<E> {
         shared: &Shared<E>,
         user: &Arc<str>,
         alias: &Arc<str>,
-        credentials: Arc<Credentials>,
+        (credentials, terms): (Arc<Credentials>, u64),
         limits: Option<(Option<u32>, Option<u32>)>,
         now: crate::clock::Tick,
     ) -> Self {
@@ -246,7 +252,7 @@ impl<E: Engine> Lane<E> {
         let configured = Limits::new(pool);
         let pools = (0..settings.nodes.len()).map(|id| {
             let node = NodeId(u8::try_from(id).unwrap_or(u8::MAX));
-            let shared_pool = shared.pools.get(node, user, &database, || configured);
+            let shared_pool = shared.pools.get(node, user, &database, terms, || configured);
             let was = shared_pool.limits();
             let (user_limit, database_limit) = limits.unwrap_or((was.user_limit, was.database_limit));
             let is = Limits { user_limit, database_limit, ..configured };
@@ -263,7 +269,7 @@ impl<E: Engine> Lane<E> {
             catalog: shared.catalogs.of(&database),
             traffic: shared.traffic.of(&whose, now),
             alias: Arc::clone(alias),
-            identity: Identity { user: Arc::clone(user), database, credentials },
+            identity: Identity { user: Arc::clone(user), database, credentials, terms },
         }
     }
 

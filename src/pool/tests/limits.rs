@@ -93,10 +93,10 @@ fn idle_ones_can_be_closed_by_choice() {
 #[test]
 fn pools_are_made_once_and_forgotten_when_empty() {
     let (pools, server) = (Pools::<Fake>::new(), Server::default());
-    let first = pools.get(NodeId(1), "app", "shop", || limits(2));
-    let again = pools.get(NodeId(1), "app", "shop", || limits(9));
+    let first = pools.get(NodeId(1), "app", "shop", 0, || limits(2));
+    let again = pools.get(NodeId(1), "app", "shop", 0, || limits(9));
     assert!(Arc::ptr_eq(&first, &again));
-    assert!(!Arc::ptr_eq(&first, &pools.get(NodeId(2), "app", "shop", || limits(2))));
+    assert!(!Arc::ptr_eq(&first, &pools.get(NodeId(2), "app", "shop", 0, || limits(2))));
     take(&first, &server, READ, at(0)).give_back(at(1));
     drop((first, again));
     pools.sweep();

@@ -8,8 +8,9 @@ use primacy::mysql::embedded::Cluster;
 use tempfile::TempDir;
 
 struct Bed {
-    cluster: Cluster,
+    // Ended first: it would miss its servers.
     primacy: Primacy,
+    cluster: Cluster,
     _files: TempDir,
 }
 
@@ -101,7 +102,7 @@ async fn what_is_large_streams() {
     let Some(bed) = bed().await else { return };
     let mut client = bed.app().await;
     let before = resident(bed.primacy.pid());
-    let text = "SELECT REPEAT('x', 50000) FROM information_schema.columns LIMIT 1000";
+    let text = "SELECT REPEAT('x', 50000) FROM information_schema.columns AS a, information_schema.columns AS b LIMIT 1000";
     let rows: Vec<String> = client.query(text).await.unwrap();
     assert_eq!(rows.iter().map(String::len).sum::<usize>(), 50_000_000);
     // A value beyond one packet, in both directions.

@@ -383,9 +383,9 @@ impl Seam for Exchange {
     }
 
     fn refuse(&mut self, error: &ClientError, _tx: TxState) {
-        // Outside a command the number is that of a first packet, as the server's own farewell has it.
+        // Outside a command the client reads it as the answer to its next one.
         if self.command.is_none() {
-            self.pending = Rest::default();
+            self.pending = Rest { next: 1, ..Rest::default() };
         }
         let silent = self.cut || self.command == Some(Shape::Silent) && !error.fatal;
         self.drop_command((!silent).then(|| wire::error(error)));

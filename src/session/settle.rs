@@ -9,6 +9,7 @@ use crate::engine::{Class, Dirt, Pin, TxState};
 use crate::routing::Sticky;
 use crate::task;
 use crate::telemetry::counters::{Count, Query};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -181,6 +182,28 @@ pub(super) fn give_back<E: Engine>(core: &mut Core<E>, now: Tick) {
             held.lease.unpin();
             held.lease.give_back(clock::now());
         }
+    });
+}
+
+/// Closes the backend in the midst of a unit that nobody waits for any more, and stops what runs there. A cancel that comes before the
+/// server has begun what it is meant for does nothing: it is sent again until the server says something.
+pub(super) fn abandon<E: Engine>(core: &mut Core<E>) {
+    const CANCELS: u32 = 7;
+    core.pin_entry = None;
+    let Some(mut held) = core.let_go() else { return };
+    let shared = Arc::clone(&core.shared);
+    task::spawn("abandon backend", async move {
+        let current = (held.node, Arc::clone(held.lease.cancel_target()));
+        let mut pause = Duration::from_millis(20);
+        for _ in 0..CANCELS {
+            super::cancel::send(&shared, &current);
+            let said = poll_fn(|cx| held.lease.poll_readable(cx));
+            if tokio::time::timeout_at(clock::deadline(pause), said).await.is_ok() {
+                break;
+            }
+            pause *= 2;
+        }
+        held.lease.close();
     });
 }
 

@@ -386,10 +386,7 @@ fn unknown_outcome<E: Engine>(core: &Core<E>) -> ClientError {
 
 // A client that left in the middle: what runs for it is cancelled, and the backend is closed.
 fn abandon<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) -> End {
-    if let Some(current) = &*core.place.current.lock() {
-        super::cancel::send(&core.shared, current);
-    }
-    core.drop_backend();
+    settle::abandon(core);
     core.statements.undo();
     core.tx = TxState::Idle;
     // It may be we who end it: then it is told, unless it has had half of a message.

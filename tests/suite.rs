@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod bad_input;
 mod cancel;
 mod catalog;
 mod consistency;

@@ -260,10 +260,10 @@ impl<B: Pooled> Core<B> {
     }
 
     /// Takes the idle backends out that fail `stays`.
-    pub(super) fn sift(&mut self, mut stays: impl FnMut(&Idle<B>) -> bool) -> Vec<B> {
+    pub(super) fn sift(&mut self, mut stays: impl FnMut(&Idle<B>) -> bool) -> Vec<Conn<B>> {
         let (kept, gone): (Vec<_>, Vec<_>) = self.idle.drain(..).partition(|idle| stays(idle));
         self.idle = kept;
-        gone.into_iter().map(|idle| *idle.conn.backend).collect()
+        gone.into_iter().map(|idle| idle.conn).collect()
     }
 
     pub(super) fn is_quiet(&self) -> bool {

@@ -1,8 +1,8 @@
 //! What is done to a pool from outside its traffic: limits, pauses, closing, reaping, and giving way to its neighbours.
 
 use super::budget::Neighbour;
-use super::core::{Core, Idle, Wakers};
-use super::lease::{Held, Permit};
+use super::core::{Conn, Core, Idle, Wakers};
+use super::lease::{Held, Lease, Permit};
 use super::limits::Limits;
 use super::pool::Pool;
 use super::{Pooled, Purpose};
@@ -18,7 +18,7 @@ impl<B: Pooled> Pool<B> {
 
     /// Changes the limits, those of its user and database on this node included. Surplus idle backends are closed at once, surplus
     /// ones on loan when they come back.
-    pub fn set_limits(&self, limits: Limits) {
+    pub fn set_limits(self: &Arc<Self>, limits: Limits) {
         self.account.set_limits(limits.user_limit, limits.database_limit);
         let gone = self.change(|core| {
             core.limits = limits;
@@ -38,7 +38,7 @@ impl<B: Pooled> Pool<B> {
     }
 
     /// Ends a pause.
-    pub fn resume(&self) {
+    pub fn resume(self: &Arc<Self>) {
         self.change(|core| {
             core.paused = false;
             Vec::new()
@@ -59,13 +59,13 @@ impl<B: Pooled> Pool<B> {
     }
 
     /// Closes the idle backends that `doomed` names; returns how many.
-    pub fn close_idle(&self, mut doomed: impl FnMut(&B) -> bool) -> usize {
+    pub fn close_idle(self: &Arc<Self>, mut doomed: impl FnMut(&B) -> bool) -> usize {
         self.change(|core| core.sift(|idle| !doomed(&idle.conn.backend))).len()
     }
 
     /// Closes all backends: idle ones now, those on loan or being opened when they come back. For a change of primary, of credentials,
     /// or RECONNECT.
-    pub fn invalidate(&self) {
+    pub fn invalidate(self: &Arc<Self>) {
         let gone = self.change(|core| {
             core.generation += 1;
             core.sift(|_| false)
@@ -74,7 +74,7 @@ impl<B: Pooled> Pool<B> {
     }
 
     /// Closes the pool for ever: who waits or asks gets [`TakeError::Closed`], backends on loan are closed when they come back.
-    pub fn close(&self) {
+    pub fn close(self: &Arc<Self>) {
         let mut wakers = Wakers::new();
         let mut core = self.core.lock();
         core.closed = true;
@@ -84,9 +84,9 @@ impl<B: Pooled> Pool<B> {
         self.invalidate();
     }
 
-    /// Takes the idle backends out that are too old or have idled for too long (`min_idle` of them stay), for the caller to close. Their places are free already.
+    /// Takes the idle backends out that are too old or have idled for too long (`min_idle` of them stay), for the caller to close.
     #[must_use]
-    pub fn reap(&self, now: Tick) -> Vec<B> {
+    pub fn reap(self: &Arc<Self>, now: Tick) -> Vec<Lease<B>> {
         self.change(|core| {
             core.see(now);
             let limits = core.limits;
@@ -132,16 +132,17 @@ impl<B: Pooled> Pool<B> {
         Some(Permit::new(Arc::clone(self), Purpose::Read, generation))
     }
 
-    /// Changes the core, frees the places of the backends that the change took out, and serves.
-    fn change(&self, change: impl FnOnce(&mut Core<B>) -> Vec<B>) -> Vec<B> {
+    /// Changes the core and serves. The backends that the change took out keep their places until they are closed: no server is ever
+    /// asked for more than its limit.
+    fn change(self: &Arc<Self>, change: impl FnOnce(&mut Core<B>) -> Vec<Conn<B>>) -> Vec<Lease<B>> {
         let mut wakers = Wakers::new();
         let mut core = self.core.lock();
         let gone = change(&mut core);
-        self.account.release(u32::try_from(gone.len()).unwrap_or(u32::MAX));
+        gone.iter().for_each(|_| core.count(Held::Active, Purpose::Read));
         core.serve(&self.account, &mut wakers);
         drop(core);
         self.settle(wakers, true);
-        gone
+        gone.into_iter().map(|conn| Lease::new(Arc::clone(self), conn, Purpose::Read)).collect()
     }
 }
 

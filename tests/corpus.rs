@@ -1,7 +1,7 @@
 //! Promise: no bytes from outside bring Primacy down. Every input that fuzzing starts from, or has ever found, goes through the function that its
 //! target calls.
 
-use primacy::postgres::{auth, handshake, wire};
+use primacy::postgres::{auth, handshake, pieces, wire};
 use std::path::Path;
 
 fn each_of(target: &str, decode: impl Fn(&[u8])) {
@@ -27,6 +27,16 @@ fn postgres_startup() {
 #[test]
 fn postgres_frames() {
     each_of("postgres_frames", |bytes| assert!(wire::decode_all(bytes) <= bytes.len() / wire::HEADER));
+}
+
+#[test]
+fn postgres_request() {
+    each_of("postgres_request", pieces::check_request);
+}
+
+#[test]
+fn postgres_reply() {
+    each_of("postgres_reply", pieces::check_reply);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::auth::KeyCache;
 use super::login::{self, Target};
-use super::reply::refusal;
+use super::said::refusal;
 use super::{state, wire};
 use crate::clock::{self, Tick};
 use crate::config::settings::{Cluster, Node};

@@ -4,10 +4,12 @@
 //! Invariant: nothing of a held-back reply is released before a row, a completion, a notice, 64 KiB or the session's word.
 
 use super::names::Names;
+use super::said::{changes_catalog, is_fatal, refusal, verb};
 use crate::engine::TxState;
 use crate::engine::seam::{Outcome, Refusal, Treatment};
 use crate::net::buffer::Buffer;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// A held-back reply longer than this is released and cannot be repeated any more.
 const HELD_MAX: usize = 64 * 1024;
@@ -16,6 +18,8 @@ const HELD_MAX: usize = 64 * 1024;
 const WHOLE_MAX: usize = 16 * 1024;
 /// Messages whose body is read whole (errors, tags, settings, notifications) may have this many bytes.
 const SMALL_MAX: usize = 1024 * 1024;
+/// What is read of an error that is longer than that: its SQLSTATE stands at its beginning.
+const ERROR_HEAD: usize = 8 * 1024;
 
 /// What the reply to one Parse that we sent means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,20 +228,29 @@ impl Reply {
                 (self.skip, self.length) = (length, length);
                 continue;
             }
-            let small =
-                matches!(tag, b'E' | b'N' | b'C' | b'S' | b'A' | b'Z' | b'K' | b'R' | b'v' | b'1' | b'3');
+            let small = matches!(tag, b'E' | b'C' | b'S' | b'A' | b'Z' | b'K' | b'R' | b'v' | b'1' | b'3');
             if !small {
-                if !self.whole(tag, length) {
+                if !self.whole(tag) {
                     return Step::Violation(format!("a message of unknown type {tag:#04x}"));
                 }
                 (self.skip, self.length) = (length, length);
                 if tag == b'G' {
                     self.success_at = None;
-                    self.scanned += length.min(bytes.len() - self.scanned);
-                    self.skip -= length.min(self.skip);
+                    let n = length.min(bytes.len() - self.scanned);
+                    self.scanned += n;
+                    self.skip -= n;
                     self.let_go();
                     self.release_scanned();
                     return Step::CopyIn;
+                }
+                continue;
+            }
+            if length > SMALL_MAX && tag == b'E' {
+                if bytes.len() - self.scanned < ERROR_HEAD {
+                    return self.pause(down);
+                }
+                if let Some(fatal) = self.long_error(length, down) {
+                    return fatal;
                 }
                 continue;
             }
@@ -254,7 +267,7 @@ impl Reply {
     }
 
     // Messages that are passed on by their header alone.
-    fn whole(&mut self, tag: u8, _length: usize) -> bool {
+    fn whole(&mut self, tag: u8) -> bool {
         match tag {
             b'I' | b's' | b'V' => {
                 self.let_go();
@@ -264,6 +277,7 @@ impl Reply {
                 }
             }
             b'T' | b't' | b'n' | b'2' | b'H' | b'c' | b'W' => self.success_at = None,
+            b'N' => self.let_go(),
             b'G' => {}
             _ => return false,
         }
@@ -283,14 +297,10 @@ impl Reply {
                 self.tag(down.bytes().get(body).unwrap_or_default());
                 self.scanned += length;
             }
-            b'N' => {
-                self.let_go();
-                self.scanned += length;
-            }
             b'A' => {
                 self.let_go();
                 self.outcome.notified = true;
-                self.alias_pid(at, down);
+                self.alias_pid(body, down);
                 self.scanned += length;
             }
             b'S' => self.setting(length, down),
@@ -351,32 +361,16 @@ impl Reply {
 
     fn tag(&mut self, tag: &[u8]) {
         let tag = tag.strip_suffix(&[0]).unwrap_or(tag);
-        let verb = tag.split(|b| *b == b' ').next().unwrap_or_default();
-        self.outcome.ddl |= matches!(
-            verb,
-            b"CREATE"
-                | b"ALTER"
-                | b"DROP"
-                | b"GRANT"
-                | b"REVOKE"
-                | b"TRUNCATE"
-                | b"REFRESH"
-                | b"DO"
-                | b"CALL"
-                | b"REASSIGN"
-                | b"IMPORT"
-                | b"SECURITY"
-                | b"REINDEX"
-                | b"CLUSTER"
-        ) || tag.starts_with(b"SELECT INTO");
+        let verb = verb(tag);
+        self.outcome.ddl |= changes_catalog(tag);
         if matches!(verb, b"COMMIT" | b"ROLLBACK") {
             self.outcome.transactions += 1;
         }
     }
 
-    fn alias_pid(&self, at: usize, down: &mut Buffer) {
+    fn alias_pid(&self, body: Range<usize>, down: &mut Buffer) {
         let (client, server) = self.alias;
-        if let Some(pid) = down.bytes_mut().get_mut(at + 5..at + 9)
+        if let Some(pid) = down.bytes_mut().get_mut(body).and_then(|body| body.get_mut(..4))
             && *pid == server.to_be_bytes()
         {
             pid.copy_from_slice(&client.to_be_bytes());
@@ -409,10 +403,7 @@ impl Reply {
             self.release_scanned();
             return Some(Step::Fatal(refusal));
         }
-        self.outcome.failed = Some(refusal.sqlstate);
-        self.tell.clear();
-        self.success_at = None;
-        self.erred = true;
+        self.failed(&refusal);
         let marked = &refusal.sqlstate == b"26000" && refusal.message.contains(MARKER);
         if let Some(instead) = self.duplicate.take().filter(|_| marked) {
             down.remove(at..at + length);
@@ -432,6 +423,27 @@ impl Reply {
         if self.treatment.hold_back && !self.answered && !self.discard {
             return Some(Step::Refused(refusal));
         }
+        None
+    }
+
+    fn failed(&mut self, refusal: &Refusal) {
+        self.outcome.failed = Some(refusal.sqlstate);
+        self.tell.clear();
+        self.success_at = None;
+        self.erred = true;
+    }
+
+    // Passed on as it comes, and so never run again elsewhere.
+    fn long_error(&mut self, length: usize, down: &Buffer) -> Option<Step> {
+        let head = down.bytes().get(self.scanned + 5..self.scanned + ERROR_HEAD).unwrap_or_default();
+        let refusal = refusal(head);
+        if is_fatal(head) {
+            return Some(Step::Fatal(refusal));
+        }
+        self.failed(&refusal);
+        self.drop_expectations();
+        self.let_go();
+        self.skip = length;
         None
     }
 
@@ -502,26 +514,5 @@ impl Reply {
     }
 }
 
-/// Reads SQLSTATE and text of an ErrorResponse's body; what is missing stays empty.
-#[must_use]
-pub fn refusal(body: &[u8]) -> Refusal {
-    let mut sqlstate = *b"XX000";
-    let mut message = String::new();
-    for field in body.split(|b| *b == 0) {
-        match field.split_first() {
-            Some((b'C', code)) => {
-                if let Ok(code) = code.try_into() {
-                    sqlstate = code;
-                }
-            }
-            Some((b'M', text)) => message = String::from_utf8_lossy(text).into_owned(),
-            _ => {}
-        }
-    }
-    Refusal { sqlstate, message }
-}
-
-fn is_fatal(body: &[u8]) -> bool {
-    // `V` is the severity that is never translated (since 9.6).
-    body.split(|b| *b == 0).any(|field| matches!(field, b"VFATAL" | b"VPANIC"))
-}
+#[cfg(test)]
+mod tests;

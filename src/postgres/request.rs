@@ -38,7 +38,7 @@ pub enum End {
     Function,
     /// A Flush: the unit goes on.
     Flush,
-    /// A message whose last `0` bytes are still to come: they stream, and the unit goes on behind them.
+    /// One message whose last `0` bytes are still to come: they stream, and the unit goes on behind them.
     Streaming(usize),
     /// Terminate.
     Terminate,
@@ -75,7 +75,7 @@ impl Request {
     pub fn frame(&mut self, bytes: &[u8]) -> Result<bool, ClientError> {
         while self.end.is_none() {
             let Some(header) = bytes.get(self.scanned..self.scanned + 5) else {
-                return Ok(false);
+                return Ok(self.cut(bytes));
             };
             let [tag, a, b, c, d] = *header else { return Ok(false) };
             let length = i32::from_be_bytes([a, b, c, d]);
@@ -86,13 +86,23 @@ impl Request {
             };
             let span = self.scanned..self.scanned + 1 + length;
             let complete = span.end <= bytes.len();
-            if !complete && bytes.len() < SEGMENT_MAX {
-                return Ok(false);
+            if !complete && (bytes.len() < SEGMENT_MAX || self.cut(bytes)) {
+                return Ok(self.end.is_some());
             }
             self.end = self.push(tag, span, bytes, complete)?;
             self.length = self.scanned.min(bytes.len());
         }
         Ok(true)
+    }
+
+    // A segment that is as long as one may be ends in front of the message of which only a part is here: that begins the next one.
+    fn cut(&mut self, bytes: &[u8]) -> bool {
+        let cut = bytes.len() >= SEGMENT_MAX && !self.messages.is_empty();
+        if cut {
+            self.end = Some(End::Flush);
+            self.length = self.scanned;
+        }
+        cut
     }
 
     fn push(
@@ -234,3 +244,6 @@ impl<'a> Reader<'a> {
         self.take(4).and_then(|b| b.try_into().ok()).map(i32::from_be_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

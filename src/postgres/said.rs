@@ -1,0 +1,53 @@
+//! What single messages of a server say: errors, and the tags of completed statements.
+
+use crate::engine::seam::Refusal;
+
+/// Reads SQLSTATE and text of an ErrorResponse's body; what is missing stays empty.
+pub(super) fn refusal(body: &[u8]) -> Refusal {
+    let mut sqlstate = *b"XX000";
+    let mut message = String::new();
+    for field in body.split(|b| *b == 0) {
+        match field.split_first() {
+            Some((b'C', code)) => {
+                if let Ok(code) = code.try_into() {
+                    sqlstate = code;
+                }
+            }
+            Some((b'M', text)) => message = String::from_utf8_lossy(text).into_owned(),
+            _ => {}
+        }
+    }
+    Refusal { sqlstate, message }
+}
+
+/// Whether the server ends the connection with this error.
+pub(super) fn is_fatal(body: &[u8]) -> bool {
+    // `V` is the severity that is never translated (since 9.6).
+    body.split(|b| *b == 0).any(|field| matches!(field, b"VFATAL" | b"VPANIC"))
+}
+
+/// The first word of a completed statement's tag.
+pub(super) fn verb(tag: &[u8]) -> &[u8] {
+    tag.split(|b| *b == b' ').next().unwrap_or_default()
+}
+
+/// Whether a statement with this tag may have changed the catalog.
+pub(super) fn changes_catalog(tag: &[u8]) -> bool {
+    matches!(
+        verb(tag),
+        b"CREATE"
+            | b"ALTER"
+            | b"DROP"
+            | b"GRANT"
+            | b"REVOKE"
+            | b"TRUNCATE"
+            | b"REFRESH"
+            | b"DO"
+            | b"CALL"
+            | b"REASSIGN"
+            | b"IMPORT"
+            | b"SECURITY"
+            | b"REINDEX"
+            | b"CLUSTER"
+    ) || tag.starts_with(b"SELECT INTO")
+}

@@ -61,7 +61,7 @@ impl Said {
 
     /// Whether a success before it does not stand at the unit's end.
     fn follows_success(&self) -> bool {
-        !matches!(self, Self::Setting(_) | Self::Notification(_) | Self::Plain(b'N' | b'G', _))
+        !matches!(self, Self::Setting(_) | Self::Notification(_) | Self::Plain(b'N', _))
     }
 }
 
@@ -188,7 +188,7 @@ proptest! {
         expected.extend(&ready);
         prop_assert_eq!(walk.left, expected);
         prop_assert!(walk.ready && walk.down.is_empty() && walk.reply.nothing_held());
-        let asks = success.is_some() || said.iter().any(|one| matches!(one, Said::Plain(b'C' | b'I' | b'V', _)));
+        let asks = success.is_some() || said.iter().any(|one| matches!(one, Said::Plain(b'C', _)));
         prop_assert_eq!(walk.asked, treatment.ask_gate && asks);
         prop_assert!(walk.reply.parses.is_empty() && walk.reply.closes.is_empty());
         let outcome = walk.reply.outcome;

@@ -1,4 +1,7 @@
-//! `primacy check CONFIG`: is this file right?
+//! `primacy check CONFIG`: is this file right? With `--connect`: are the servers right for it?
+
+mod connect;
+mod judge;
 
 use super::NOT_RIGHT;
 use crate::config::Settings;
@@ -13,9 +16,12 @@ pub(super) struct Args {
     /// The configuration file
     #[arg(value_name = "CONFIG")]
     config: PathBuf,
+    /// Connect to the servers with the monitor's account, and tell what will work, what will not, and what to do
+    #[arg(long)]
+    connect: bool,
 }
 
-/// Prints what the file says, or everything that is wrong with it.
+/// Prints what the file says, or everything that is wrong with it; and what the servers say.
 pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = match Settings::load(&args.config) {
         Ok(settings) => settings,
@@ -32,6 +38,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     writeln!(out, "OK  {}", describe_admin(&settings.admin))?;
     writeln!(out, "OK  {}", args.config.display())?;
+    if args.connect && !connect::run(&settings, &mut out)? {
+        return Ok(ExitCode::from(NOT_RIGHT));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,7 +16,7 @@ use tokio_postgres::types::Type;
 
 /// How this account may read verifiers. A function that is not a superuser's own could be anybody's trap: it would run with the
 /// monitor's rights.
-const METHOD: &str = "
+pub(super) const METHOD: &str = "
     select exists (select from pg_catalog.pg_proc p
                    join pg_catalog.pg_namespace s on s.oid = p.pronamespace
                    join pg_catalog.pg_roles o on o.oid = p.proowner

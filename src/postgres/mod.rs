@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod exchange;
 pub mod front;
 pub mod handshake;
+pub mod inspect;
 pub mod login;
 pub mod lookup;
 mod lsn;

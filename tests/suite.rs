@@ -11,6 +11,7 @@ mod admin;
 mod bad_input;
 mod cancel;
 mod catalog;
+mod check;
 mod consistency;
 mod console;
 mod corpus;

@@ -13,7 +13,7 @@ use crate::net::stream::Stream;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
 
@@ -67,7 +67,7 @@ impl<E: Engine> Session<E> {
                         return end;
                     }
                 }
-                Wake::TimedOut => return End::Sent(Box::new(self.idle_error())),
+                Wake::TimedOut => return End::Sent(Box::new(idle_error(&self.core))),
                 Wake::Doomed(why) => return End::Sent(why),
             }
         }
@@ -80,10 +80,15 @@ impl<E: Engine> Session<E> {
             None => self.core.take_exchange(),
         };
         loop {
+            let mut patience = None;
             let inbound = poll_fn(|cx| match exchange.poll_segment(cx, &mut self.client) {
                 Poll::Pending if exchange.is_idle() => Poll::Ready(None),
                 Poll::Pending => match self.core.place.poll_doom(cx) {
                     Some(why) => Poll::Ready(Some(Err(why))),
+                    // Half a message, and then nothing.
+                    None if is_over(&mut patience, idle_limit(&self.core), cx) => {
+                        Poll::Ready(Some(Err(idle_error(&self.core))))
+                    }
                     None => Poll::Pending,
                 },
                 Poll::Ready(inbound) => Poll::Ready(Some(inbound)),
@@ -126,25 +131,9 @@ impl<E: Engine> Session<E> {
         Ok(())
     }
 
-    fn idle_limit(&self) -> Duration {
-        let timeouts = self.core.shared.settings.load().timeouts;
-        if self.core.tx == TxState::Idle { timeouts.client_idle } else { timeouts.idle_in_transaction }
-    }
-
-    fn idle_error(&self) -> ClientError {
-        if self.core.tx == TxState::Idle {
-            ClientError::new("57P05", 4031, "terminating connection due to idle-session timeout")
-                .hint("timeouts.client_idle of the proxy's configuration sets it")
-        } else {
-            ClientError::new("25P03", 4031, "terminating connection due to idle-in-transaction timeout")
-                .hint("timeouts.idle_in_transaction of the proxy's configuration sets it")
-        }
-    }
-
     async fn idle(&mut self) -> Wake {
-        let limit = self.idle_limit();
-        let mut sleep: Option<Pin<Box<Sleep>>> =
-            (!limit.is_zero()).then(|| Box::pin(tokio::time::sleep_until(clock::deadline(limit))));
+        let limit = idle_limit(&self.core);
+        let mut sleep = None;
         poll_fn(|cx| {
             if let Some(why) = self.core.place.poll_doom(cx) {
                 return Poll::Ready(Wake::Doomed(Box::new(why)));
@@ -157,10 +146,7 @@ impl<E: Engine> Session<E> {
             {
                 return Poll::Ready(Wake::Backend);
             }
-            match sleep.as_mut().map(|sleep| sleep.as_mut().poll(cx)) {
-                Some(Poll::Ready(())) => Poll::Ready(Wake::TimedOut),
-                _ => Poll::Pending,
-            }
+            if is_over(&mut sleep, limit, cx) { Poll::Ready(Wake::TimedOut) } else { Poll::Pending }
         })
         .await
     }
@@ -205,6 +191,27 @@ impl<E: Engine> Session<E> {
                 Err(End::Sent(Box::new(error)))
             }
         }
+    }
+}
+
+fn idle_limit<E: Engine>(core: &Core<E>) -> Duration {
+    let timeouts = core.shared.settings.load().timeouts;
+    if core.tx == TxState::Idle { timeouts.client_idle } else { timeouts.idle_in_transaction }
+}
+
+// Whether `limit` (zero = none) has passed since this was asked first.
+fn is_over(sleep: &mut Option<Pin<Box<Sleep>>>, limit: Duration, cx: &mut Context<'_>) -> bool {
+    let arm = || Box::pin(tokio::time::sleep_until(clock::deadline(limit)));
+    !limit.is_zero() && sleep.get_or_insert_with(arm).as_mut().poll(cx).is_ready()
+}
+
+fn idle_error<E: Engine>(core: &Core<E>) -> ClientError {
+    if core.tx == TxState::Idle {
+        ClientError::new("57P05", 4031, "terminating connection due to idle-session timeout")
+            .hint("timeouts.client_idle of the proxy's configuration sets it")
+    } else {
+        ClientError::new("25P03", 4031, "terminating connection due to idle-in-transaction timeout")
+            .hint("timeouts.idle_in_transaction of the proxy's configuration sets it")
     }
 }
 

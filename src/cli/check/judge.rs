@@ -108,7 +108,7 @@ fn unreachable(cluster: &Cluster, node: &Node, why: &str) -> String {
         format!("correct `tls` of node {}, or the server's certificate", node.name)
     } else {
         format!(
-            "start the server, or correct host and port of node {} ({}:{}); a firewall may be between",
+            "start the server, or correct the address of node {} ({}:{}); a firewall may be between",
             node.name, node.host, node.port
         )
     }
@@ -205,7 +205,7 @@ pub(super) fn together(cluster: &Cluster, answers: &[Answer]) -> Vec<Line> {
     match reference {
         Some((name, _)) if !strangers.is_empty() => lines.push(Line::problem(
             format!("not of the same system as {name}: {}", strangers.join(", ")),
-            "a replica is made by pg_basebackup from its primary: correct host and port, or make it anew",
+            "a replica is made by pg_basebackup from its primary: correct its address, or make it anew",
         )),
         Some((_, facts)) if named().count() > 1 => {
             lines.push(Line::ok(format!("all that answer are of one system ({})", facts.identity)));

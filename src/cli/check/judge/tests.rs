@@ -7,7 +7,7 @@ use std::sync::Arc;
 fn cluster(more: &str) -> Arc<Cluster> {
     let text = format!(
         "clusters:\n  main:\n    engine: postgres\n    listen: 127.0.0.1:6432\n    monitor: {{ user: primacy, password: x }}\n    nodes:\n      \
-         n1: {{ host: a, port: 5432 }}\n      n2: {{ host: b, port: 5432 }}\n{more}"
+         n1: {{ address: a:5432 }}\n      n2: {{ address: b:5432 }}\n{more}"
     );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("primacy.yaml");

@@ -19,6 +19,9 @@ async fn who_says_nothing_is_sent_away() {
     let mut idle = Raw::connect(&database, primacy.port).await;
     idle.run("CREATE TABLE t (a int)").await;
     assert_eq!(goodbye(&mut idle).await.as_deref(), Some("57P05"));
+    let mut half = Raw::connect(&database, primacy.port).await;
+    half.send(b"Q\0\0\0\x40SELECT").await;
+    assert_eq!(goodbye(&mut half).await.as_deref(), Some("57P05"));
     let mut holds = Raw::connect(&database, primacy.port).await;
     holds.run("BEGIN; INSERT INTO t VALUES (1)").await;
     assert_eq!(goodbye(&mut holds).await.as_deref(), Some("25P03"));

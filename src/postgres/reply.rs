@@ -443,7 +443,7 @@ impl Reply {
         self.failed(&refusal);
         self.drop_expectations();
         self.let_go();
-        self.skip = length;
+        (self.skip, self.length) = (length, length);
         None
     }
 

@@ -80,20 +80,23 @@ impl<E: Engine> Session<E> {
             None => self.core.take_exchange(),
         };
         loop {
-            let mut patience = None;
-            let inbound = poll_fn(|cx| match exchange.poll_segment(cx, &mut self.client) {
-                Poll::Pending if exchange.is_idle() => Poll::Ready(None),
-                Poll::Pending => match self.core.place.poll_doom(cx) {
-                    Some(why) => Poll::Ready(Some(Err(why))),
-                    // Half a message, and then nothing.
-                    None if is_over(&mut patience, idle_limit(&self.core), cx) => {
-                        Poll::Ready(Some(Err(idle_error(&self.core))))
-                    }
-                    None => Poll::Pending,
-                },
-                Poll::Ready(inbound) => Poll::Ready(Some(inbound)),
-            })
-            .await;
+            // In a block: what it is made of is not kept while the unit is served.
+            let inbound = {
+                let mut patience = None;
+                poll_fn(|cx| match exchange.poll_segment(cx, &mut self.client) {
+                    Poll::Pending if exchange.is_idle() => Poll::Ready(None),
+                    Poll::Pending => match self.core.place.poll_doom(cx) {
+                        Some(why) => Poll::Ready(Some(Err(why))),
+                        // Half a message, and then nothing.
+                        None if is_over(&mut patience, idle_limit(&self.core), cx) => {
+                            Poll::Ready(Some(Err(idle_error(&self.core))))
+                        }
+                        None => Poll::Pending,
+                    },
+                    Poll::Ready(inbound) => Poll::Ready(Some(inbound)),
+                })
+                .await
+            };
             match inbound {
                 None => break,
                 Some(Ok(Inbound::Goodbye)) => return Err(End::Left),

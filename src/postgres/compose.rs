@@ -199,7 +199,7 @@ impl Composer<'_> {
     fn make_room(&mut self) {
         if let Some(oldest) = self.backend.statements.overflow(self.coming.len()) {
             close_message(self.out, Name::of(oldest).as_bytes());
-            self.reply.closes.push_back(CloseReply::Ours);
+            self.reply.closes.push_back(CloseReply::Evicted(oldest));
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod connections;
 mod console;
 pub mod embedded;
 pub mod exchange;
+mod expected;
 pub mod front;
 pub mod handshake;
 pub mod inspect;

@@ -3,6 +3,7 @@
 //!
 //! Invariant: nothing of a held-back reply is released before a row, a completion, a notice, 64 KiB or the session's word.
 
+pub use super::expected::{CloseReply, ParseReply};
 use super::names::Names;
 use super::said::{changes_catalog, is_fatal, refusal, verb};
 use crate::engine::TxState;
@@ -20,35 +21,6 @@ const WHOLE_MAX: usize = 16 * 1024;
 const SMALL_MAX: usize = 1024 * 1024;
 /// What is read of an error that is longer than that: its SQLSTATE stands at its beginning.
 const ERROR_HEAD: usize = 8 * 1024;
-
-/// What the reply to one Parse that we sent means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParseReply {
-    /// The client's own, of the part with that index; the statement (if shared) is now on the backend.
-    Client {
-        /// Index of the part.
-        part: u16,
-        /// Shared statement; `None` for the anonymous one.
-        statement: Option<u64>,
-    },
-    /// The client's own anonymous one, which is shared with nobody: that of the part with that index.
-    Private(u16),
-    /// Ours: swallowed; the statement is now on the backend.
-    Ours(u64),
-    /// Ours, for the anonymous statement: swallowed.
-    OursAnonymous(u64),
-}
-
-/// What the reply to one Close that we sent means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReply {
-    /// The client's own, of the part with that index.
-    Client(u16),
-    /// Ours: swallowed.
-    Ours,
-    /// Stands for the ParseComplete of the part with that index: the statement was on the backend already.
-    BecomesParse(u16),
-}
 
 /// What the walk came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -346,7 +318,7 @@ impl Reply {
     fn close_complete(&mut self, length: usize, down: &mut Buffer) {
         self.success_at = None;
         match self.closes.pop_front() {
-            Some(CloseReply::Ours) => return self.drop_message(length, down),
+            Some(CloseReply::Ours | CloseReply::Evicted(_)) => return self.drop_message(length, down),
             Some(CloseReply::BecomesParse(part)) => {
                 self.confirmed.push(part);
                 if let Some(tag) = down.bytes_mut().get_mut(self.scanned) {
@@ -431,6 +403,12 @@ impl Reply {
         self.tell.clear();
         self.success_at = None;
         self.erred = true;
+        // What the server skips does not happen: those statements are still there.
+        let evicted = self.closes.iter().filter_map(|close| match close {
+            CloseReply::Evicted(id) => Some(Confirmed::Statement(*id)),
+            _ => None,
+        });
+        self.changes.extend(evicted);
     }
 
     // Passed on as it comes, and so never run again elsewhere.

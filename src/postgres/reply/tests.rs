@@ -250,3 +250,15 @@ fn the_error_for_a_name_that_exists_stands_for_the_marker_s() {
         assert_eq!(&down.bytes()[..reply.released], expected);
     }
 }
+
+#[test]
+fn what_was_to_make_room_behind_an_error_is_still_there() {
+    let closes = [CloseReply::Evicted(1), CloseReply::Client(0), CloseReply::Evicted(2), CloseReply::Ours];
+    let mut reply = Reply { closes: closes.into(), ..Reply::default() };
+    let mut down = Buffer::default();
+    let close = message(b'3', b"");
+    down.extend(&[close.clone(), close.clone(), error("ERROR", "42601", "no"), message(b'Z', b"I")].concat());
+    assert_eq!(reply.advance(&mut down), Step::Ready);
+    assert_eq!(reply.changes, [Confirmed::Statement(2)]);
+    assert!(down.bytes().starts_with(&[close, error("ERROR", "42601", "no")].concat()));
+}

@@ -1,0 +1,340 @@
+//! The exchange as the session sees it: the seam's words on top of the stepping.
+
+use super::super::backend::Backend;
+use super::super::compose::compose;
+use super::super::request::{End, bound_text};
+use super::{CLIENT_ROOM, Copy, Exchange, KEEP, Phase};
+use crate::engine::TxState;
+use crate::engine::seam::{Answer, Exchange as Seam, Inbound, Lost, Part, Relay, Resolution, Treatment};
+use crate::error::ClientError;
+use crate::net::stream::Stream;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+impl Seam for Exchange {
+    type Backend = Backend;
+
+    fn poll_segment(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+    ) -> Poll<Result<Inbound, ClientError>> {
+        loop {
+            if ready!(self.poll_deliver(cx, client)).is_err() {
+                return Poll::Ready(Ok(Inbound::Goodbye));
+            }
+            let dropped = self.drop_left.min(self.inbox.len());
+            self.inbox.consume(dropped);
+            self.drop_left -= dropped;
+            if self.drop_left == 0 && self.request.frame(self.inbox.bytes())? {
+                if self.skip() {
+                    continue;
+                }
+                self.segment_held = true;
+                if self.request.is_bare_flush() && !self.is_mid_unit() {
+                    // There is nothing to flush, and no unit begins with it.
+                    self.next_segment(false);
+                    continue;
+                }
+                self.resolutions.clear();
+                self.resolutions.resize(self.request.messages.len(), Resolution::AsIs);
+                return Poll::Ready(Ok(match self.request.end {
+                    Some(End::Terminate) => Inbound::Goodbye,
+                    _ => Inbound::Segment,
+                }));
+            }
+            match ready!(self.inbox.poll_fill(cx, client, CLIENT_ROOM)) {
+                Ok(0) | Err(_) => return Poll::Ready(Ok(Inbound::Goodbye)),
+                Ok(n) => self.received += n as u64,
+            }
+        }
+    }
+
+    fn agree(&mut self, _terms: u64) {}
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.inbox.extend(bytes);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.skip_to_sync.is_none()
+            && self.drop_left == 0
+            && self.inbox.is_empty()
+            && self.outbox.is_empty()
+            && self.down.is_empty()
+            && self.phase == Phase::Idle
+    }
+
+    fn is_mid_unit(&self) -> bool {
+        matches!(self.phase, Phase::MidUnit | Phase::Either)
+    }
+
+    fn end_early(&mut self) -> bool {
+        let alone = matches!(self.request.messages.as_slice(), [only] if only.tag == b'Q');
+        if self.phase != Phase::MidUnit || self.request.end != Some(End::Query) || !alone {
+            return false;
+        }
+        // The Query stays where it is, to be framed again.
+        self.segment_held = false;
+        self.request.restart(false);
+        let mut sync = Vec::new();
+        super::super::wire::sync(&mut sync);
+        self.outbox.extend(&sync);
+        self.reply.own_end = true;
+        self.phase = Phase::Answering;
+        true
+    }
+
+    fn is_skipping(&self) -> bool {
+        self.is_mid_unit() && self.reply.outcome.failed.is_some()
+    }
+
+    fn parts(&self) -> usize {
+        self.request.messages.len()
+    }
+
+    fn base(&self) -> usize {
+        self.base
+    }
+
+    fn held(&self) -> usize {
+        self.inbox.len() + self.outbox.len()
+    }
+
+    fn part(&self, index: usize) -> Part<'_> {
+        self.request.part(index, self.segment())
+    }
+
+    fn resolve(&mut self, index: usize, resolution: Resolution) {
+        if let Some(slot) = self.resolutions.get_mut(index) {
+            *slot = resolution;
+        }
+    }
+
+    fn finish(&mut self) {
+        self.next_segment(false);
+    }
+
+    fn parameter(&self, index: usize, parameter: u16) -> Option<&[u8]> {
+        if self.base > 0 || !self.segment_held {
+            // The segment that it was in is gone.
+            return None;
+        }
+        let name = match self.part(index) {
+            Part::Prepare { name, .. } | Part::Use { name, .. } => name,
+            _ => return None,
+        };
+        let bind =
+            self.request.messages.iter().skip(index).find(|message| {
+                message.tag == b'B' && self.segment().get(message.name.clone()) == Some(name)
+            })?;
+        bound_text(self.segment().get(bind.rest.clone())?, parameter)
+    }
+
+    fn compose(&mut self, backend: &mut Backend, treatment: Treatment) {
+        if !self.is_mid_unit() {
+            self.reply.begin();
+            self.reply.settings.clear();
+            self.copies_sent = 0;
+        } else {
+            self.reply.go_on();
+        }
+        self.reply.treatment = treatment;
+        self.reply.alias = (backend.alias, backend.cancel.pid);
+        let segment = self.inbox.bytes().get(..self.request.length).unwrap_or_default();
+        compose(
+            segment,
+            &self.request,
+            &self.resolutions,
+            self.base,
+            backend,
+            &mut self.reply,
+            &mut self.outbox,
+        );
+        self.copies_sent += self.request.messages.iter().filter(|m| matches!(m.tag, b'c' | b'f')).count();
+        self.extended_unsynced |= self.request.messages.iter().any(|m| matches!(m.tag, b'P' | b'B' | b'E'));
+        if self.extended_unsynced && self.request.end == Some(End::Query) {
+            // After an error the server answers nothing before the Sync: there is no end to wait for and then to repeat.
+            self.reply.let_go();
+        }
+        match self.request.end {
+            Some(End::Flush) => {
+                self.phase = Phase::MidUnit;
+                self.reply.let_go();
+                self.next_segment(true);
+            }
+            Some(End::Streaming(left)) => {
+                self.stream_left = left;
+                let query = self.request.messages.last().is_some_and(|m| m.tag == b'Q' || m.tag == b'F');
+                self.phase = if query { Phase::Answering } else { Phase::MidUnit };
+                self.reply.let_go();
+                if query {
+                    self.take_segment();
+                    self.request.end = Some(End::Query);
+                    self.request.length = 0;
+                } else {
+                    self.next_segment(true);
+                }
+            }
+            _ => {
+                self.phase = Phase::Answering;
+                if self.request.end == Some(End::Sync) {
+                    self.extended_unsynced = false;
+                }
+            }
+        }
+    }
+
+    fn poll_relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        backend: &mut Backend,
+    ) -> Poll<Relay> {
+        if let Some(event) = self.more() {
+            return Poll::Ready(event);
+        }
+        loop {
+            match self.round(cx, client, backend) {
+                (_, Some(event)) => return Poll::Ready(event),
+                (true, None) => {}
+                (false, None) => return Poll::Pending,
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        self.reply.acknowledge();
+        self.reply.let_go();
+        self.reply.release_scanned();
+    }
+
+    fn poll_repeat(&mut self, cx: &mut Context<'_>, backend: &mut Backend) -> Poll<io::Result<()>> {
+        self.reply.discard = true;
+        loop {
+            match self.step(backend) {
+                None if self.phase == Phase::Done => break,
+                None | Some(Relay::Refused(_)) => {}
+                Some(Relay::Acknowledge) => self.reply.acknowledge(),
+                Some(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            }
+            if self.phase != Phase::Done && ready!(self.poll_server(cx, backend))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        self.rewind();
+        Poll::Ready(Ok(()))
+    }
+
+    fn rewind(&mut self) {
+        self.down.clear();
+        self.outbox.clear();
+        self.reply.forget_bytes();
+        self.phase = Phase::Idle;
+        self.extended_unsynced = false;
+        self.copy = Copy::No;
+        self.stream_left = 0;
+        self.sent_any = false;
+    }
+
+    fn can_rewind(&self) -> bool {
+        self.segment_held && self.stream_left == 0
+    }
+
+    fn abandon_reply(&mut self) -> bool {
+        self.down.truncate(self.reply.released);
+        let whole = self.reply.cut_off();
+        self.outbox.clear();
+        self.copy = Copy::No;
+        self.drop_left += std::mem::take(&mut self.stream_left);
+        self.extended_unsynced = false;
+        self.sent_any = false;
+        whole
+    }
+
+    fn reported(&mut self) -> &mut Vec<(Box<str>, Box<str>)> {
+        &mut self.reply.settings
+    }
+
+    fn confirmed(&self) -> &[u16] {
+        &self.reply.confirmed
+    }
+
+    fn answer(&mut self, answers: &[Answer<'_>], tx: TxState) {
+        let mut bytes = std::mem::take(&mut self.reply.tell);
+        let segment = self.inbox.bytes().get(..self.request.length).unwrap_or_default();
+        super::super::answer::answer(segment, &self.request, answers, tx, &mut bytes);
+        self.say(&bytes);
+        self.next_segment(false);
+    }
+
+    fn refuse(&mut self, error: &ClientError, tx: TxState) {
+        let mut bytes = Vec::new();
+        super::super::answer::refuse(self.request.end, error, tx, &mut bytes);
+        self.say(&bytes);
+        let mid_unit = self.is_mid_unit();
+        self.phase = Phase::Idle;
+        match self.request.end {
+            Some(End::Streaming(left)) if self.request.messages.last().is_some_and(|m| m.tag == b'Q') => {
+                self.say_ready(tx);
+                self.drop_left = left;
+            }
+            Some(End::Streaming(left)) => {
+                self.skip_to_sync = Some(tx);
+                self.drop_left = left;
+            }
+            Some(End::Flush) => self.skip_to_sync = Some(tx),
+            // The rest of the unit is still to come.
+            None if mid_unit => self.skip_to_sync = Some(tx),
+            _ => {}
+        }
+        self.next_segment(self.skip_to_sync.is_some());
+    }
+
+    fn tell_setting(&mut self, name: &str, value: &str) {
+        super::super::wire::parameter_status(&mut self.reply.tell, name, value);
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>, client: &mut Stream) -> Poll<io::Result<()>> {
+        self.poll_deliver(cx, client)
+    }
+
+    fn poll_unsolicited(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        backend: &mut Backend,
+    ) -> Poll<Result<bool, Lost>> {
+        let gone = |reason: String| Lost { reason, ..Lost::default() };
+        loop {
+            match ready!(self.poll_server(cx, backend)) {
+                Ok(0) => return Poll::Ready(Err(gone("the server closed the connection".to_owned()))),
+                Err(error) => return Poll::Ready(Err(gone(error.to_string()))),
+                Ok(_) => {}
+            }
+            self.reply.treatment = Treatment { report_settings: false, ..Treatment::default() };
+            self.reply.alias = (backend.alias, backend.cancel.pid);
+            match self.step(backend) {
+                None => {}
+                Some(Relay::BackendLost(lost)) => return Poll::Ready(Err(*lost)),
+                Some(_) => {
+                    return Poll::Ready(Err(gone("the server answered without being asked".to_owned())));
+                }
+            }
+            if ready!(self.poll_deliver(cx, client)).is_err() {
+                return Poll::Ready(Ok(true));
+            }
+        }
+    }
+
+    fn shrink(&mut self) {
+        self.server_room = 0;
+        for buffer in [&mut self.inbox, &mut self.outbox, &mut self.down] {
+            buffer.shrink(KEEP);
+        }
+    }
+
+    fn traffic(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.received), std::mem::take(&mut self.sent))
+    }
+}

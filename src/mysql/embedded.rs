@@ -28,7 +28,8 @@ const SETTINGS: &[&str] = &[
     "--sync-binlog=0",
     "--log-bin-trust-function-creators=ON",
     "--innodb-buffer-pool-size=32M",
-    "--innodb-flush-log-at-trx-commit=0",
+    // 2, not 0: a killed server must not lose a commit that its binary log has; a replica would stop over it.
+    "--innodb-flush-log-at-trx-commit=2",
     "--innodb-doublewrite=OFF",
     "--report-host=127.0.0.1",
 ];

@@ -1,6 +1,7 @@
 //! Promise: no bytes from outside bring Primacy down. Every input that fuzzing starts from, or has ever found, goes through the function that its
 //! target calls.
 
+use primacy::mysql::pieces as mysql;
 use primacy::postgres::{auth, handshake, pieces, wire};
 use std::path::Path;
 
@@ -47,6 +48,31 @@ fn scram_server() {
 #[test]
 fn scram_client() {
     each_of("scram_client", |bytes| assert!(auth::client::decode_all(bytes).is_err()));
+}
+
+#[test]
+fn mysql_client() {
+    each_of("mysql_client", mysql::check_client);
+}
+
+#[test]
+fn mysql_server() {
+    each_of("mysql_server", mysql::check_server);
+}
+
+#[test]
+fn mysql_fields() {
+    each_of("mysql_fields", mysql::check_fields);
+}
+
+#[test]
+fn mysql_request() {
+    each_of("mysql_request", mysql::check_request);
+}
+
+#[test]
+fn mysql_reply() {
+    each_of("mysql_reply", mysql::check_reply);
 }
 
 /// The directories, the targets and the tests here are the same.

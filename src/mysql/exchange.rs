@@ -4,8 +4,8 @@ use super::answer;
 use super::backend::Backend;
 use super::handshake::Terms;
 use super::reply::{Reply, Step};
-use super::request::{Command, Shape};
-use super::wire::{self, FULL, HEADER};
+use super::request::{Command, Framing, Shape};
+use super::wire::{self, HEADER};
 use crate::engine::seam::{
     Answer, Exchange as Seam, Inbound, Lost, Outcome, Part, Relay, Resolution, Treatment,
 };
@@ -16,8 +16,6 @@ use crate::net::stream::Stream;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-/// Commands of at most this size are held whole, so that they can be sent again.
-const WHOLE_MAX: usize = 16 * 1024;
 /// Room for one receive, and for what streams.
 const ROOM: usize = 16 * 1024;
 const KEEP: usize = 16 * 1024;
@@ -33,8 +31,8 @@ pub struct Exchange {
     // The framed command: what it is, and how much of it stands at the inbox's front.
     command: Option<Shape>,
     framed: usize,
-    // Bytes of its present packet that have not been framed; whether another packet of it follows; the answer's first number.
-    pending: Rest,
+    // What of it is still to come.
+    pending: Framing,
     // An answer of our own that waits for the rest of the command to be dropped.
     refusal: Option<Vec<u8>>,
     running: bool,
@@ -46,58 +44,16 @@ pub struct Exchange {
     sent: u64,
 }
 
-/// What of a command is still to come.
-#[derive(Debug, Clone, Copy, Default)]
-struct Rest {
-    bytes: usize,
-    continues: bool,
-    next: u8,
-}
-
-impl Rest {
-    fn is_over(self) -> bool {
-        self.bytes == 0 && !self.continues
-    }
-}
-
 impl Exchange {
     fn say(&mut self, bytes: &[u8]) {
         self.down.extend(bytes);
         self.reply.own(bytes.len());
     }
 
-    // How many bytes at the inbox's front belong to the rest of the command.
-    fn rest_there(&mut self, from: usize) -> usize {
-        let mut there = from;
-        loop {
-            let n = self.pending.bytes.min(self.inbox.len().saturating_sub(there));
-            self.pending.bytes -= n;
-            there += n;
-            if self.pending.bytes > 0 || !self.pending.continues {
-                return there;
-            }
-            let Some(head) = wire::head(self.inbox.bytes().get(there..).unwrap_or_default()) else {
-                return there;
-            };
-            self.pending = Rest {
-                bytes: HEADER + head.length,
-                continues: head.length == FULL,
-                next: head.sequence.wrapping_add(1),
-            };
-        }
-    }
-
     fn frame(&mut self) -> Option<Command> {
-        let head = wire::head(self.inbox.bytes())?;
-        let whole = HEADER + head.length;
-        if self.inbox.len() < whole.min(WHOLE_MAX) {
-            return None;
-        }
-        self.pending =
-            Rest { bytes: whole, continues: head.length == FULL, next: head.sequence.wrapping_add(1) };
-        self.framed = self.rest_there(0);
-        let byte = if head.length == 0 { None } else { self.inbox.bytes().get(HEADER).copied() };
-        Some(Command::of(byte))
+        let (command, framed) = self.pending.begin(self.inbox.bytes())?;
+        self.framed = framed;
+        Some(command)
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, backend: &mut Backend) -> Poll<io::Result<()>> {
@@ -154,7 +110,7 @@ impl Exchange {
             return false;
         }
         self.inbox.consume(std::mem::take(&mut self.framed));
-        let n = self.rest_there(0);
+        let n = self.pending.take(self.inbox.bytes());
         self.outbox.extend(self.inbox.bytes().get(..n).unwrap_or_default());
         self.inbox.consume(n);
         n > 0
@@ -222,7 +178,7 @@ impl Exchange {
 
     fn drop_rest(&mut self) {
         if !self.pending.is_over() {
-            let n = self.rest_there(0);
+            let n = self.pending.take(self.inbox.bytes());
             self.inbox.consume(n);
         }
         if self.pending.is_over()
@@ -385,13 +341,13 @@ impl Seam for Exchange {
     fn refuse(&mut self, error: &ClientError, _tx: TxState) {
         // Outside a command the client reads it as the answer to its next one.
         if self.command.is_none() {
-            self.pending = Rest { next: 1, ..Rest::default() };
+            self.pending = Framing::over(1);
         }
         let silent = self.cut || self.command == Some(Shape::Silent) && !error.fatal;
         self.drop_command((!silent).then(|| wire::error(error)));
         if error.fatal && !self.pending.is_over() {
             // The rest will not be read any more.
-            self.pending = Rest { next: self.pending.next, ..Rest::default() };
+            self.pending = Framing::over(self.pending.next);
             self.drop_rest();
         }
     }

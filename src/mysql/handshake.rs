@@ -1,6 +1,6 @@
 //! The packets of a login, in both directions. Pure.
 
-use super::wire::{Fields, capability as cap};
+use super::wire::{Fields, ServerError, capability as cap};
 
 /// The plugin whose proofs we make and check.
 pub const CACHING_SHA2: &str = "caching_sha2_password";
@@ -151,6 +151,44 @@ pub struct Response {
     pub database: String,
     /// The plugin of its proof.
     pub plugin: String,
+}
+
+/// What a server says to a login, until it lets in or refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// Come in.
+    Welcome,
+    /// Stay out.
+    Refused(ServerError),
+    /// It wants a proof of another kind, made with this nonce.
+    Switch(String, [u8; NONCE]),
+    /// It knows the password: the welcome follows.
+    Known,
+    /// It wants the whole password.
+    Whole,
+}
+
+impl Said {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(payload: &[u8]) -> Result<Self, &'static str> {
+        match *payload {
+            [0, ..] => Ok(Self::Welcome),
+            [0xff, ..] => Ok(Self::Refused(ServerError::parse(payload))),
+            [0xfe, ref rest @ ..] => {
+                let mut fields = Fields(rest);
+                let plugin = fields.zero_ended().ok_or("a plugin without a name")?;
+                let nonce = fields.bytes(NONCE).and_then(|nonce| nonce.try_into().ok());
+                let plugin = String::from_utf8_lossy(plugin).into_owned();
+                Ok(Self::Switch(plugin, nonce.ok_or("a plugin without a nonce")?))
+            }
+            [1, 3] => Ok(Self::Known),
+            [1, 4] => Ok(Self::Whole),
+            _ => Err("an unknown step of the login"),
+        }
+    }
 }
 
 /// Whether the packet asks for TLS: it stops before the name.

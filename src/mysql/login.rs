@@ -1,7 +1,7 @@
 //! Logs in to a server, and asks it simple questions: what backends, the monitor and cancel requests have in common.
 
 use super::auth;
-use super::handshake::{CACHING_SHA2, Greeting, NATIVE, NONCE, Response, Terms, tls_request};
+use super::handshake::{CACHING_SHA2, Greeting, NATIVE, NONCE, Response, Said, Terms, tls_request};
 use super::wire::{self, Fields, HEADER, ServerError, capability as cap};
 use crate::config::settings::{Node, ServerTlsMode};
 use crate::net::Stream;
@@ -144,30 +144,23 @@ async fn prove(stream: &mut Stream, password: &str, mut sequence: u8) -> Result<
     for _ in 0..4 {
         let (number, packet) = receive(stream).await?;
         sequence = sequence.max(number).wrapping_add(1);
-        match *packet.as_slice() {
-            [0, ..] => return Ok(()),
-            [0xff, ..] => return Err(LoginError::Refused(ServerError::parse(&packet))),
-            [0xfe, ref rest @ ..] => {
-                let mut fields = Fields(rest);
-                let plugin = fields.zero_ended().ok_or_else(|| protocol("a plugin without a name"))?;
-                let nonce = fields.bytes(NONCE).and_then(|nonce| nonce.try_into().ok());
-                let nonce: [u8; NONCE] = nonce.ok_or_else(|| protocol("a plugin without a nonce"))?;
-                let plugin = String::from_utf8_lossy(plugin);
+        match Said::parse(&packet).map_err(protocol)? {
+            Said::Welcome => return Ok(()),
+            Said::Refused(refusal) => return Err(LoginError::Refused(refusal)),
+            Said::Switch(plugin, nonce) => {
                 sequence = send(stream, sequence, &proof(&plugin, password, &nonce)?).await?;
             }
-            // It knows the password: OK follows.
-            [1, 3] => {}
-            [1, 4] if stream.is_tls() || stream.is_unix() => {
+            Said::Known => {}
+            Said::Whole if stream.is_tls() || stream.is_unix() => {
                 let mut whole = zeroize::Zeroizing::new(password.as_bytes().to_vec());
                 whole.push(0);
                 sequence = send(stream, sequence, &whole).await?;
             }
-            [1, 4] => {
+            Said::Whole => {
                 return Err(LoginError::Unsupported(
                     "the server wants the whole password, which is sent inside TLS only: set tls.mode of the node".to_owned(),
                 ));
             }
-            _ => return Err(protocol("an unknown step of the login")),
         }
     }
     Err(protocol("the login does not end"))
@@ -237,7 +230,8 @@ pub async fn ask(opened: &mut Opened, command: u8, text: &str) -> Result<(Rows, 
 /// Rows of text.
 pub type Rows = Vec<Vec<Option<String>>>;
 
-fn row(packet: &[u8], columns: u64) -> Vec<Option<String>> {
+/// Reads a row of text; what is missing is left out.
+pub(super) fn row(packet: &[u8], columns: u64) -> Vec<Option<String>> {
     let mut fields = Fields(packet);
     let mut value = || {
         let mut ahead = fields;

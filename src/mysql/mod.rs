@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod front;
 pub mod handshake;
 pub mod login;
+pub mod pieces;
 pub mod probe;
 pub mod reply;
 pub mod request;

@@ -2,14 +2,16 @@
 //! command came to. Pure.
 
 use super::request::Shape;
-use super::wire::{self, FULL, Fields, HEADER, ServerError, status};
+use super::wire::{self, Fields, HEADER, ServerError, status};
 use crate::engine::TxState;
 use crate::engine::seam::Outcome;
 
 /// An error packet has at most so many bytes.
-const ERROR_MAX: usize = 64 * 1024;
+pub(super) const ERROR_MAX: usize = 64 * 1024;
 /// So much of an OK packet holds its status.
 const OK_HEAD: usize = 21;
+/// Bytes of an EOF packet.
+const EOF_LENGTH: usize = 5;
 
 /// What the walk came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,9 +40,9 @@ enum Await {
     Rows,
 }
 
-/// The walk's state over one command.
+/// The walk's state over one command. `FULL` is [`wire::FULL`] but in tests, which cannot have packets of 16 MiB.
 #[derive(Debug, Default)]
-pub struct Reply {
+pub struct Reply<const FULL: usize = { wire::FULL }> {
     /// Bytes from the buffer's front that may leave.
     pub released: usize,
     scanned: usize,
@@ -61,7 +63,7 @@ pub struct Reply {
     pub outcome: Outcome,
 }
 
-impl Reply {
+impl<const FULL: usize> Reply<FULL> {
     /// Begins the answer to a command.
     pub fn begin(&mut self, shape: Shape, deprecates_eof: bool, tx: TxState) {
         *self = Self { outcome: Outcome { tx, ..Outcome::default() }, deprecates_eof, ..Self::default() };
@@ -149,13 +151,13 @@ impl Reply {
             }
             _ if first == 0xff => self.error(length, payload),
             Await::ColumnsEnd => {
-                let status = wire::status_of_eof(payload).ok_or(Step::NeedBytes)?;
+                let status = eof(length, payload)?;
                 let cursor = status & status::CURSOR_EXISTS != 0;
                 if cursor { self.success(status) } else { self.rows() }
             }
             Await::Rows if first == 0xfe && self.deprecates_eof && length < FULL => self.ok(length, payload),
             Await::Rows if first == 0xfe && !self.deprecates_eof && length < 9 => {
-                self.success(wire::status_of_eof(payload).ok_or(Step::NeedBytes)?)
+                self.success(eof(length, payload)?)
             }
             Await::Rows => Ok(()),
             Await::First => self.first(first, length, payload),
@@ -171,7 +173,7 @@ impl Reply {
         match (self.shape, first) {
             (Some(Shape::Prepared), 0) => self.prepared(length, payload),
             (_, 0) => self.ok(length, payload),
-            (Some(Shape::One), 0xfe) => self.success(wire::status_of_eof(payload).ok_or(Step::NeedBytes)?),
+            (Some(Shape::One), 0xfe) => self.success(eof(length, payload)?),
             (Some(Shape::Results), 0xfb) => {
                 Err(Step::Violation("the server asks for a file, which was not agreed on"))
             }
@@ -230,4 +232,13 @@ impl Reply {
         self.awaits = Await::Nothing;
         Ok(())
     }
+}
+
+// The status of an EOF packet.
+fn eof(length: usize, payload: &[u8]) -> Result<u16, Step> {
+    if payload.len() < length.min(EOF_LENGTH) {
+        return Err(Step::NeedBytes);
+    }
+    let status = if payload.first() == Some(&0xfe) { wire::status_of_eof(payload) } else { None };
+    status.ok_or(Step::Violation("an EOF packet without a status"))
 }

@@ -1,6 +1,10 @@
-//! The commands of a client: which are passed on, and what answer each has.
+//! The commands of a client: where they begin and end, which are passed on, and what answer each has. Pure.
 
+use super::wire::{self, HEADER};
 use crate::error::ClientError;
+
+/// Commands of at most this size are held whole, so that they can be sent again.
+pub const WHOLE_MAX: usize = 16 * 1024;
 
 /// A text to run.
 pub const QUERY: u8 = 0x03;
@@ -63,6 +67,59 @@ impl Command {
                 .hint("connect to the server itself for it"),
             ),
             _ => Self::Refuse(ClientError::new("08S01", 1047, "Unknown command")),
+        }
+    }
+}
+
+/// What of a command is still to come. `FULL` is [`wire::FULL`] but in tests, which cannot have packets of 16 MiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Framing<const FULL: usize = { wire::FULL }> {
+    // Bytes of its present packet that have not been framed.
+    bytes: usize,
+    // Whether another packet of it follows.
+    continues: bool,
+    /// Number of the packet that follows the last one seen: the answer's first.
+    pub next: u8,
+}
+
+impl<const FULL: usize> Framing<FULL> {
+    /// Of a command that is over; its answer begins with the number `next`.
+    #[must_use]
+    pub fn over(next: u8) -> Self {
+        Self { next, ..Self::default() }
+    }
+
+    /// Whether nothing of it is still to come.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        self.bytes == 0 && !self.continues
+    }
+
+    /// Begins with the command that stands at the front of `bytes`: what it is, and how many of them belong to it. `None` while it is shorter than [`WHOLE_MAX`] and not whole.
+    pub fn begin(&mut self, bytes: &[u8]) -> Option<(Command, usize)> {
+        let head = wire::head(bytes)?;
+        if bytes.len() < (HEADER + head.length).min(WHOLE_MAX) {
+            return None;
+        }
+        let byte = if head.length == 0 { None } else { bytes.get(HEADER).copied() };
+        *self = Self { continues: true, ..Self::default() };
+        Some((Command::of(byte), self.take(bytes)))
+    }
+
+    /// How many of `bytes` belong to what is still to come: it is less by so many.
+    pub fn take(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        loop {
+            let n = self.bytes.min(bytes.len() - taken);
+            self.bytes -= n;
+            taken += n;
+            if self.bytes > 0 || !self.continues {
+                return taken;
+            }
+            let Some(head) = wire::head(bytes.get(taken..).unwrap_or_default()) else { return taken };
+            self.bytes = HEADER + head.length;
+            self.continues = head.length == FULL;
+            self.next = head.sequence.wrapping_add(1);
         }
     }
 }

@@ -77,7 +77,12 @@ pub fn head(bytes: &[u8]) -> Option<Head> {
 }
 
 /// Writes one message as packets, numbered from `sequence` on; returns the number after the last.
-pub fn packets(out: &mut Vec<u8>, mut sequence: u8, payload: &[u8]) -> u8 {
+pub fn packets(out: &mut Vec<u8>, sequence: u8, payload: &[u8]) -> u8 {
+    split::<FULL>(out, sequence, payload)
+}
+
+/// The same with packets of at most `FULL` bytes; for tests.
+pub(super) fn split<const FULL: usize>(out: &mut Vec<u8>, mut sequence: u8, payload: &[u8]) -> u8 {
     let mut rest = payload;
     loop {
         let (part, after) = rest.split_at(rest.len().min(FULL));
@@ -258,24 +263,4 @@ pub fn status_of_eof(payload: &[u8]) -> Option<u16> {
     let mut fields = Fields(payload.get(1..)?);
     fields.u16()?;
     fields.u16()
-}
-
-/// Reads everything that `bytes` could be; for fuzzing. Returns the number of whole packets.
-#[must_use]
-pub fn decode_all(bytes: &[u8]) -> usize {
-    let (mut count, mut rest) = (0, bytes);
-    while let Some(head) = head(rest) {
-        let Some(payload) = rest.get(HEADER..HEADER + head.length) else { break };
-        let read = (
-            status_of_ok(payload),
-            status_of_eof(payload),
-            ServerError::parse(payload),
-            super::handshake::Greeting::parse(payload),
-            super::handshake::Response::parse(payload),
-        );
-        std::hint::black_box(read);
-        rest = rest.get(HEADER + head.length..).unwrap_or_default();
-        count += 1;
-    }
-    count
 }

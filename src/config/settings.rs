@@ -366,7 +366,7 @@ pub enum Consistency {
 /// How long a read may wait for a replica to be fresh enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConsistencyWait {
-    /// 3 ms while the primary's pool has a free backend, 10 ms while it queues.
+    /// 3 ms while the primary's pool has a free backend, 10 ms while it queues; longer for a session that it brings to a replica for good.
     Auto,
     /// So long; zero = never.
     Fixed(Duration),

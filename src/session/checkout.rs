@@ -25,8 +25,12 @@ const LOST: SqlState = SqlState(*b"08006");
 /// How long a read waits for a fresh replica at `consistency_wait: auto`, with a free primary and with a busy one.
 const PATIENCE_FREE: Duration = Duration::from_millis(3);
 const PATIENCE_BUSY: Duration = Duration::from_millis(10);
-/// The same for a session's first read.
-const PATIENCE_FIRST: Duration = Duration::from_millis(50);
+/// The most that a session waits whose last write was long ago, and the part of that time that it waits.
+const PATIENCE_RETURN: Duration = Duration::from_millis(50);
+const RETURN_SHARE: u32 = 2;
+/// The same for a session that has written nothing and has no replica yet. Less than the longest time that is ever expected: where
+/// replicas are far behind, nobody waits.
+const PATIENCE_FIRST: Duration = Duration::from_millis(90);
 
 /// Sees to it that the session holds a backend on which `plan` may run, carrying the session's settings. What need not wait does not: only the
 /// slow ways are futures of their own, boxed so that they do not make every session's larger.
@@ -275,7 +279,7 @@ pub(super) fn ask<E: Engine>(
     }
     ask.patience = match attempt.wait_until {
         Some(until) => until.since(now),
-        None => patience(core, routing),
+        None => patience(core, routing, now),
     };
     ask
 }
@@ -326,15 +330,19 @@ fn may_begin_on_replica<E: Engine>(core: &Core<E>, isolation: Option<Isolation>,
         && !core.shared.readers.begins_on_primary(&identity.user, alias, &core.place.application, now)
 }
 
-// How long a read that no replica is fresh enough for may wait. A session's first read waits for the round that its login asked for: once
-// it has a replica it stays there, and what it would read of the primary before would only raise its floor.
-fn patience<E: Engine>(core: &Core<E>, routing: &Routing) -> Duration {
-    match routing.consistency_wait {
-        ConsistencyWait::Fixed(wait) => wait,
-        ConsistencyWait::Auto if core.last_write.max(core.last_read_end) == Tick::ZERO => PATIENCE_FIRST,
-        ConsistencyWait::Auto if primary_is_busy(core) => PATIENCE_BUSY,
-        ConsistencyWait::Auto => PATIENCE_FREE,
+// How long a read that no replica is fresh enough for may wait. A session that has written nothing waits longer, for the round that its login
+// asked for: once it has a replica it stays there, and what it would read of the primary before would only raise its floor. So does one
+// whose last write was a while ago: each read of the primary sends the next one there, too, and waiting once ends that.
+fn patience<E: Engine>(core: &Core<E>, routing: &Routing, now: Tick) -> Duration {
+    if let ConsistencyWait::Fixed(wait) = routing.consistency_wait {
+        return wait;
     }
+    if core.last_write == Tick::ZERO && core.sticky.is_none() {
+        return PATIENCE_FIRST;
+    }
+    let least = if primary_is_busy(core) { PATIENCE_BUSY } else { PATIENCE_FREE };
+    let since = now.since(core.last_write.max(core.login)) / RETURN_SHARE;
+    since.min(PATIENCE_RETURN).max(least)
 }
 
 fn primary_is_busy<E: Engine>(core: &Core<E>) -> bool {
@@ -420,7 +428,7 @@ async fn barrier<E: Engine>(core: &Core<E>, attempt: &mut Attempt) {
         None => {
             core.shared.stats.count(ClusterCount::BarrierWaits);
             let settings = core.shared.settings.load();
-            let patience = patience(core, core.routing(&settings));
+            let patience = patience(core, core.routing(&settings), now);
             attempt.wait_until = Some(now.plus(patience));
             patience
         }

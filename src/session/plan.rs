@@ -133,6 +133,7 @@ impl Plan {
                     exchange.resolve(index, known.map_or(Resolution::AsIs, Resolution::Statement));
                 }
                 Part::Opaque(class, reason) => {
+                    plan.runs += 1;
                     plan.raise(class, None);
                     plan.writes |= class == Class::Write;
                     plan.needs_server = true;
@@ -176,6 +177,11 @@ impl Plan {
         let mut plan = Self::default();
         plan.text(0, text, judge);
         plan
+    }
+
+    /// Whether it may have written: what is only prepared or described writes nothing.
+    pub(super) fn wrote(&self) -> bool {
+        self.writes && self.runs > 0
     }
 
     fn text(&mut self, index: usize, text: &[u8], judge: &Judge<'_>) {

@@ -58,8 +58,8 @@ fn freshness<E: Engine>(core: &mut Core<E>, plan: &Plan, outcome: &Outcome, was:
         // The session may be read-only by its own wish; or the node is no primary any more: the monitor looks at once.
         core.shared.state.suspect(held.node, "a write was refused as read-only");
     }
-    core.tx_wrote |= plan.writes;
-    if plan.writes {
+    core.tx_wrote |= plan.wrote();
+    if plan.wrote() {
         *held.lease.sequences() = true;
     }
     // Whatever may have been written is acknowledged (or, after an error in a transaction that had written, may be seen) by now.
@@ -72,7 +72,7 @@ fn freshness<E: Engine>(core: &mut Core<E>, plan: &Plan, outcome: &Outcome, was:
         core.tx_wrote = false;
     }
     if held.pass.is_some() {
-        if plan.writes || (plan.class == Class::Read && plan.effects.is_empty()) {
+        if plan.wrote() || (plan.class == Class::Read && plan.effects.is_empty()) {
             // What the primary showed, no replica is known to have.
             core.sticky = None;
             core.last_read_end = now;

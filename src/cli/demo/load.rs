@@ -120,18 +120,6 @@ impl Session {
         }
     }
 
-    /// Reads until another node than `primary` serves: a login may outrun the proof that a replica shows all from before it.
-    pub(super) async fn settle(&mut self, primary: &str) {
-        for _ in 0..1000 {
-            self.tally.reads.clear();
-            self.reads(1).await;
-            if self.tally.on_replicas(primary) > 0.0 {
-                break;
-            }
-        }
-        self.tally.reads.clear();
-    }
-
     fn saw(&mut self, value: i32, node: &[SimpleQueryMessage]) {
         let name = node.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0),

@@ -2,7 +2,7 @@
 //! target calls.
 
 use primacy::mysql::pieces as mysql;
-use primacy::postgres::{auth, handshake, pieces, wire};
+use primacy::postgres::{auth, composed, handshake, pieces, wire};
 use std::path::Path;
 
 fn each_of(target: &str, decode: impl Fn(&[u8])) {
@@ -38,6 +38,11 @@ fn postgres_request() {
 #[test]
 fn postgres_reply() {
     each_of("postgres_reply", pieces::check_reply);
+}
+
+#[test]
+fn postgres_compose() {
+    each_of("postgres_compose", composed::check_compose);
 }
 
 #[test]

@@ -52,6 +52,12 @@ pub struct Statements {
 }
 
 impl Statements {
+    /// None yet, and at most `limit`.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
     /// Whether it is there; counts as a use.
     pub fn touch(&mut self, id: u64) -> bool {
         self.clock += 1;

@@ -1,9 +1,9 @@
 //! From the client's segment to the bytes that one backend gets: names of prepared statements are replaced by shared ones, and what the
 //! backend lacks is prepared in the same write.
 
-use super::backend::Backend;
-use super::names::Name;
-use super::reply::{CloseReply, MARKER, PRIVATE, ParseReply, Reply};
+use super::backend::Statements;
+use super::names::{Name, PREFIX};
+use super::reply::{CloseReply, MARKER, PRIVATE, ParseReply, Reply, UNKNOWN};
 use super::request::{End, Message, Request};
 use crate::engine::seam::{Prepared, Resolution};
 use crate::error::ClientError;
@@ -11,14 +11,14 @@ use crate::net::buffer::Buffer;
 use smallvec::SmallVec;
 use std::ops::Range;
 
-/// Writes the segment (its bytes, framed by `request`, with what the session decided about each part) for `backend` into `out`, and tells
-/// `reply` what answers to expect. `base` is the number of its first part within the unit.
+/// Writes the segment (its bytes, framed by `request`, with what the session decided about each part) into `out`, for a backend with these shared
+/// statements and this anonymous one, and tells `reply` what answers to expect. `base` is the number of its first part within the unit.
 pub(super) fn compose(
     segment: &[u8],
     request: &Request,
     resolutions: &[Resolution],
     base: usize,
-    backend: &mut Backend,
+    (statements, anonymous_there): (&mut Statements, &mut Option<u64>),
     reply: &mut Reply,
     out: &mut Buffer,
 ) {
@@ -29,8 +29,18 @@ pub(super) fn compose(
         ParseReply::Private(_) | ParseReply::OursAnonymous(_) => None,
     });
     let coming = coming.collect();
-    let mut composer =
-        Composer { segment, request, base, backend, reply, out, plain: 0..0, anonymous: None, coming };
+    let mut composer = Composer {
+        segment,
+        request,
+        base,
+        statements,
+        anonymous_there,
+        reply,
+        out,
+        plain: 0..0,
+        anonymous: None,
+        coming,
+    };
     for (index, message) in request.messages.iter().enumerate() {
         let resolution = resolutions.get(index).unwrap_or(&Resolution::AsIs);
         match message.tag {
@@ -39,7 +49,7 @@ pub(super) fn compose(
             b'D' if request.kind(message, segment) == b'S' => composer.with_name(index, message, resolution),
             b'C' => composer.close(index, message, resolution),
             b'Q' => {
-                composer.backend.anonymous = None;
+                composer.unsettle_anonymous();
                 composer.verbatim(message);
             }
             _ => composer.verbatim(message),
@@ -52,7 +62,9 @@ struct Composer<'a> {
     segment: &'a [u8],
     request: &'a Request,
     base: usize,
-    backend: &'a mut Backend,
+    statements: &'a mut Statements,
+    // The anonymous statement that is there.
+    anonymous_there: &'a mut Option<u64>,
     reply: &'a mut Reply,
     out: &'a mut Buffer,
     // Messages that go as they are and have not been written yet.
@@ -108,13 +120,14 @@ impl Composer<'_> {
                 self.reply.duplicate = Some(duplicate_error(&name));
             }
             Resolution::Statement(statement) => {
+                self.unsettle_anonymous();
                 self.anonymous = Some(statement.id);
                 self.reply.parses.push_back(ParseReply::Client { part, statement: None });
                 self.verbatim(message);
             }
             _ => {
                 // Before it is confirmed, for what follows it may leave before that.
-                self.backend.anonymous = Some(PRIVATE);
+                *self.anonymous_there = Some(PRIVATE);
                 self.anonymous = Some(PRIVATE);
                 self.reply.parses.push_back(ParseReply::Private(part));
                 self.verbatim(message);
@@ -124,8 +137,11 @@ impl Composer<'_> {
 
     fn with_name(&mut self, index: usize, message: &Message, resolution: &Resolution) {
         let Resolution::Statement(statement) = resolution else {
-            if message.name.is_empty() && self.anonymous.or(self.backend.anonymous) != Some(PRIVATE) {
+            if message.name.is_empty() && self.anonymous.or(*self.anonymous_there) != Some(PRIVATE) {
                 self.drop_anonymous(message);
+            }
+            if is_ours(self.get(message.name.clone())) {
+                return self.renamed(index, message, UNKNOWN.as_bytes());
             }
             return self.verbatim(message);
         };
@@ -133,10 +149,14 @@ impl Composer<'_> {
             self.bring_anonymous(message, statement);
             return self.verbatim(message);
         }
-        self.skip(message);
+        self.flush();
         self.bring(statement);
         self.reply.name(statement.id, self.segment.get(message.name.clone()).unwrap_or_default());
-        let name = Name::of(statement.id);
+        self.renamed(index, message, Name::of(statement.id).as_bytes());
+    }
+
+    fn renamed(&mut self, index: usize, message: &Message, name: &[u8]) {
+        self.skip(message);
         // A message that streams is longer than what is here of it.
         let missing = match self.request.end {
             Some(End::Streaming(left)) if index + 1 == self.request.messages.len() => left,
@@ -144,11 +164,11 @@ impl Composer<'_> {
         };
         let before = self.segment.get(message.span.start + 5..message.name.start).unwrap_or_default();
         let after = self.segment.get(message.name.end..message.span.end).unwrap_or_default();
-        let length = 4 + before.len() + name.as_bytes().len() + after.len() + missing;
+        let length = 4 + before.len() + name.len() + after.len() + missing;
         self.out.extend(&[message.tag]);
         self.out.extend(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
         self.out.extend(before);
-        self.out.extend(name.as_bytes());
+        self.out.extend(name);
         self.out.extend(after);
     }
 
@@ -156,15 +176,31 @@ impl Composer<'_> {
     fn close(&mut self, index: usize, message: &Message, resolution: &Resolution) {
         let part = u16::try_from(self.base + index).unwrap_or(u16::MAX);
         self.reply.closes.push_back(CloseReply::Client(part));
-        if message.name.is_empty() || matches!(resolution, Resolution::AsIs) {
+        let anonymous = message.name.is_empty() && self.request.kind(message, self.segment) == b'S';
+        if anonymous && self.anonymous.or(*self.anonymous_there) != Some(PRIVATE) {
+            self.unsettle_anonymous();
+            self.anonymous = Some(0);
+        }
+        let theirs = matches!(resolution, Resolution::AsIs) && !is_ours(self.get(message.name.clone()));
+        if message.name.is_empty() || theirs {
             return self.verbatim(message);
         }
         self.skip(message);
         close_message(self.out, MARKER.as_bytes());
     }
 
+    // What is sent now replaces or ends the anonymous statement, or fails, or is skipped: none that is there or on its way is known to stay.
+    fn unsettle_anonymous(&mut self) {
+        *self.anonymous_there = None;
+        for parse in &mut self.reply.parses {
+            if let ParseReply::OursAnonymous(id) = parse {
+                *id = 0;
+            }
+        }
+    }
+
     fn has(&mut self, id: u64) -> bool {
-        self.coming.contains(&id) || self.backend.statements.touch(id)
+        self.coming.contains(&id) || self.statements.touch(id)
     }
 
     fn bring(&mut self, statement: &Prepared) {
@@ -177,10 +213,11 @@ impl Composer<'_> {
     }
 
     fn bring_anonymous(&mut self, message: &Message, statement: &Prepared) {
-        if self.anonymous.or(self.backend.anonymous) != Some(statement.id) {
+        if self.anonymous.or(*self.anonymous_there) != Some(statement.id) {
             self.flush();
             self.plain = message.span.start..message.span.start;
             parse_message(self.out, b"", &statement.body);
+            self.unsettle_anonymous();
             self.reply.parses.push_back(ParseReply::OursAnonymous(statement.id));
         }
         self.anonymous = Some(statement.id);
@@ -192,16 +229,21 @@ impl Composer<'_> {
         self.plain = message.span.start..message.span.start;
         close_message(self.out, b"");
         self.reply.closes.push_back(CloseReply::Ours);
-        self.backend.anonymous = None;
+        self.unsettle_anonymous();
         self.anonymous = Some(0);
     }
 
     fn make_room(&mut self) {
-        if let Some(oldest) = self.backend.statements.overflow(self.coming.len()) {
+        if let Some(oldest) = self.statements.overflow(self.coming.len()) {
             close_message(self.out, Name::of(oldest).as_bytes());
             self.reply.closes.push_back(CloseReply::Evicted(oldest));
         }
     }
+}
+
+// A client that has no statement of a shared one's name must not find a stranger's.
+fn is_ours(name: &[u8]) -> bool {
+    name.starts_with(PREFIX.as_bytes())
 }
 
 fn write_message(out: &mut Buffer, tag: u8, fields: &[&[u8]]) {

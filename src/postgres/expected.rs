@@ -14,7 +14,7 @@ pub enum ParseReply {
     Private(u16),
     /// Ours: swallowed; the statement is now on the backend.
     Ours(u64),
-    /// Ours, for the anonymous statement: swallowed.
+    /// Ours, for the anonymous statement: swallowed. It is that shared one from then on; 0 = what follows it ends or replaces it.
     OursAnonymous(u64),
 }
 

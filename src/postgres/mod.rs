@@ -6,6 +6,7 @@ pub mod auth;
 pub mod backend;
 pub mod catalog;
 mod compose;
+pub mod composed;
 pub mod connections;
 mod console;
 pub mod embedded;

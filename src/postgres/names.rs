@@ -4,7 +4,7 @@ use memchr::memmem;
 use std::ops::Range;
 
 /// How every shared statement's name begins.
-const PREFIX: &str = "__primacy_";
+pub(super) const PREFIX: &str = "__primacy_";
 
 /// The name under which a shared statement stands on a backend, made without allocating.
 pub(super) struct Name {

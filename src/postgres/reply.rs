@@ -103,6 +103,9 @@ pub const PRIVATE: u64 = u64::MAX;
 /// Name of a statement that no backend ever has.
 pub const MARKER: &str = "__primacy_none";
 
+/// Another, which stands for a client's own mistake.
+pub const UNKNOWN: &str = "__primacy_unknown";
+
 impl Reply {
     /// Begins a unit.
     pub fn begin(&mut self) {
@@ -390,8 +393,7 @@ impl Reply {
         } else {
             self.scanned += length;
         }
-        // The server skips to the Sync: what was sent behind the error is not answered.
-        self.drop_expectations();
+        self.skipped();
         if self.treatment.hold_back && !self.answered && !self.discard {
             return Some(Step::Refused(refusal));
         }
@@ -403,12 +405,16 @@ impl Reply {
         self.tell.clear();
         self.success_at = None;
         self.erred = true;
-        // What the server skips does not happen: those statements are still there.
+    }
+
+    // What was sent behind an error is not answered, and does not happen: statements that were to make room are still there.
+    fn skipped(&mut self) {
         let evicted = self.closes.iter().filter_map(|close| match close {
             CloseReply::Evicted(id) => Some(Confirmed::Statement(*id)),
             _ => None,
         });
         self.changes.extend(evicted);
+        self.drop_expectations();
     }
 
     // Passed on as it comes, and so never run again elsewhere.
@@ -419,7 +425,7 @@ impl Reply {
             return Some(Step::Fatal(refusal));
         }
         self.failed(&refusal);
-        self.drop_expectations();
+        self.skipped();
         self.let_go();
         (self.skip, self.length) = (length, length);
         None
@@ -448,7 +454,7 @@ impl Reply {
             self.scanned += length;
         }
         self.success_at = None;
-        self.drop_expectations();
+        self.skipped();
         self.release_scanned();
         Some(Step::Ready)
     }

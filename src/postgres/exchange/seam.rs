@@ -147,7 +147,7 @@ impl Seam for Exchange {
             &self.request,
             &self.resolutions,
             self.base,
-            backend,
+            (&mut backend.statements, &mut backend.anonymous),
             &mut self.reply,
             &mut self.outbox,
         );

@@ -5,8 +5,7 @@
 
 pub use super::expected::{CloseReply, ParseReply};
 use super::names::Names;
-use super::said::{changes_catalog, is_fatal, refusal, verb};
-use crate::engine::TxState;
+use super::said::{changes_catalog, is_fatal, refusal, state, verb};
 use crate::engine::seam::{Outcome, Refusal, Treatment};
 use crate::net::buffer::Buffer;
 use std::collections::VecDeque;
@@ -433,12 +432,10 @@ impl Reply {
 
     fn ready(&mut self, length: usize, down: &mut Buffer) -> Option<Step> {
         let at = self.scanned;
-        let status = down.bytes().get(at + 5).copied().unwrap_or_default();
-        self.outcome.tx = match status {
-            b'T' => TxState::Open,
-            b'E' => TxState::Failed,
-            _ => TxState::Idle,
+        let Some(tx) = down.bytes().get(at + 5..at + length).and_then(state) else {
+            return Some(Step::Violation("a unit's end without a state".to_owned()));
         };
+        self.outcome.tx = tx;
         if self.treatment.ask_gate && (self.success_at.is_some() || self.succeeded) && !self.acknowledged {
             return Some(Step::Acknowledge);
         }

@@ -1,5 +1,6 @@
 //! What single messages of a server say: errors, and the tags of completed statements.
 
+use crate::engine::TxState;
 use crate::engine::seam::Refusal;
 
 /// Reads SQLSTATE and text of an ErrorResponse's body; what is missing stays empty.
@@ -24,6 +25,16 @@ pub(super) fn refusal(body: &[u8]) -> Refusal {
 pub(super) fn is_fatal(body: &[u8]) -> bool {
     // `V` is the severity that is never translated (since 9.6).
     body.split(|b| *b == 0).any(|field| matches!(field, b"VFATAL" | b"VPANIC"))
+}
+
+/// The transaction's state in a ReadyForQuery's body; `None` when it has none.
+pub(super) fn state(body: &[u8]) -> Option<TxState> {
+    match body {
+        b"I" => Some(TxState::Idle),
+        b"T" => Some(TxState::Open),
+        b"E" => Some(TxState::Failed),
+        _ => None,
+    }
 }
 
 /// The first word of a completed statement's tag.

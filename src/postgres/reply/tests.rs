@@ -1,6 +1,7 @@
 //! The walk over a server's bytes against a simple model of what a client may see of them, and over any bytes in any pieces.
 
 use super::*;
+use crate::engine::TxState;
 use crate::postgres::pieces;
 use proptest::prelude::*;
 

@@ -319,6 +319,29 @@ async fn the_primary_gone_for_longer_than_the_hold() {
     assert_eq!(rows, "2", "what was refused was not run");
 }
 
+/// What a transaction had written when it was lost is nothing that later reads must see: they do not wait for a primary that is not there.
+#[tokio::test]
+async fn a_lost_transaction_leaves_no_write_behind() {
+    let servers = own_cluster(1).await;
+    let primacy = front(&servers, &["failover: { hold: 500ms }"]).await;
+    primacy.expect_log("node does not answer");
+    primacy.expect_log("no primary");
+    let client = connect(primacy.port).await;
+    on_a_replica(&client).await;
+    client.batch_execute("BEGIN; INSERT INTO log VALUES (1, 1)").await.unwrap();
+    // The replica proves that it shows what was acknowledged until after that.
+    on_a_replica(&connect(primacy.port).await).await;
+    servers.pause(0).unwrap();
+    primacy.wait_log("no primary").await;
+    let error = client.batch_execute("INSERT INTO log VALUES (1, 2)").await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE), "{error:?}");
+    for id in 1..=3 {
+        // Of no table: what hangs on one can be asked of nobody.
+        assert_eq!(ask(&client, &format!("SELECT {id}")).await.unwrap(), id.to_string());
+        assert_eq!(node(&client).await, "pg2");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn somebody_promotes_a_replica() {
     let servers = own_cluster(2).await;

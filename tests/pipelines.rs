@@ -6,7 +6,8 @@
 mod scripts;
 
 use crate::support::raw::Message;
-use crate::support::{Config, Database, Primacy, Raw, Servers};
+use crate::support::{Config, Database, Primacy, Raw, Servers, eventually, own_cluster};
+use primacy::engine::embedded::Embedded as _;
 use scripts::{Script, scripts};
 
 /// What every script finds.
@@ -89,4 +90,66 @@ async fn every_conversation_is_the_servers_own() {
         }
     }
     assert!(wrong.is_empty(), "{} conversations differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// What a replica said of a statement that the primary knows otherwise is not taken there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_moves_only_where_its_statements_are_described_alike() {
+    use scripts::{call, describe, flush, parse, sync};
+    let cluster = own_cluster(1).await;
+    let servers = Servers::of_postgres(&cluster);
+    let database = servers.fresh_database().await;
+    let owner = database.connect("127.0.0.1", servers.endpoints[0].port).await.unwrap();
+    owner.batch_execute(TABLES).await.unwrap();
+    cluster.wait_caught_up().await.unwrap();
+    let primacy = Primacy::start(Config::new(&servers.yaml())).await;
+    let client = tokio::sync::Mutex::new(Raw::connect(&database, primacy.port).await);
+    eventually("reads on the replica", async || {
+        let mut client = client.lock().await;
+        client.run("SELECT count(*) FROM t").await;
+        (client.value("SHOW primacy.node").await == "pg2").then_some(())
+    })
+    .await;
+    let mut client = client.into_inner();
+    let reads = |name| [parse(name, "TABLE t"), describe(b'S', name), flush()].concat();
+    let writes = |id: u32| {
+        let text = format!("INSERT INTO t VALUES ({id}, 'new')");
+        [parse("w", &text), call("w", &[]), scripts::close("w")].concat()
+    };
+    let tags = |messages: &[Message]| messages.iter().map(|m| char::from(m.tag)).collect::<String>();
+    cluster.set_replay_paused(1, true).await.unwrap();
+    owner.batch_execute("ALTER TABLE t ADD COLUMN more int").await.unwrap();
+
+    client.send(&reads("s")).await;
+    let told = client.read_until("T").await;
+    assert_eq!(told.last().unwrap().body[..2], [0, 2], "the replica describes the columns that it knows");
+    client.send(&[writes(1), call("s", &[]), sync()].concat()).await;
+    let answer = client.read_until("Z").await;
+    assert_eq!(tags(&answer), "EZ");
+    assert_eq!(answer[0].field(b'C').unwrap(), "40001");
+
+    // Nobody is misled where the statement is not used.
+    client.send(&reads("s2")).await;
+    client.read_until("T").await;
+    client.send(&[writes(2), sync()].concat()).await;
+    assert_eq!(tags(&client.read_until("Z").await), "12C3Z");
+    // But what a unit will yet use is not known before its end.
+    let mut other = Raw::connect(&database, primacy.port).await;
+    other.run("SET primacy.consistency = 'eventual'").await;
+    other.send(&reads("s")).await;
+    let told = other.read_until("T").await;
+    assert_eq!(told.last().unwrap().body[..2], [0, 2]);
+    other.send(&[writes(3), flush()].concat()).await;
+    assert_eq!(tags(&other.read_until("E").await), "E");
+    other.send(&[call("s", &[]), sync()].concat()).await;
+    assert_eq!(tags(&other.read_until("Z").await), "Z");
+
+    cluster.set_replay_paused(1, false).await.unwrap();
+    cluster.wait_caught_up().await.unwrap();
+    let again = [parse("s3", "SELECT * FROM t"), describe(b'S', "s3"), flush()].concat();
+    other.send(&[again, writes(4), call("s3", &[]), sync()].concat()).await;
+    assert_eq!(tags(&other.read_until("Z").await), "1tT12C32DDCZ");
+    let ids: String =
+        owner.query_one("SELECT string_agg(id::text, ' ' ORDER BY id) FROM t", &[]).await.unwrap().get(0);
+    assert_eq!(ids, "2 4");
 }

@@ -113,6 +113,8 @@ pub struct Treatment {
     pub ask_gate: bool,
     /// Changes of reported settings are the client's own (a primary's); else they are swallowed.
     pub report_settings: bool,
+    /// The client is told of statements that may yet be run elsewhere: what it is told is remembered.
+    pub remember: bool,
 }
 
 /// What a relay came to.
@@ -196,8 +198,27 @@ pub trait Exchange: Default + Send + Sync + 'static {
     /// Whether a unit has begun and its end has not been framed yet: the next segment belongs to it.
     fn is_mid_unit(&self) -> bool;
 
-    /// Ends the unit under way in front of the framed segment, which then begins a unit of its own. False: it cannot be parted from it.
+    /// Ends the unit under way, of which nothing has run, in front of the framed segment: that begins a unit of its own, or is ignored if what came
+    /// before it fails. False: it cannot be parted from it.
     fn end_early(&mut self) -> bool {
+        false
+    }
+
+    /// Whether the framed segment goes on with a unit that another server described statements for: see [`Exchange::is_described_alike`].
+    fn is_moved(&self) -> bool {
+        false
+    }
+
+    /// Whether `backend` describes those statements as the client was told, byte for byte; they are prepared there anew.
+    fn is_described_alike(
+        &self,
+        _backend: &mut Self::Backend,
+    ) -> impl Future<Output = io::Result<bool>> + Send {
+        std::future::ready(Ok(true))
+    }
+
+    /// Whether the framed segment does not end its unit.
+    fn is_open(&self) -> bool {
         false
     }
 

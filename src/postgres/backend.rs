@@ -2,7 +2,9 @@
 
 use super::auth::KeyCache;
 use super::login::{self, Target};
+use super::names::Name;
 use super::said::refusal;
+use super::told::Description;
 use super::{state, wire};
 use crate::clock::{self, Tick};
 use crate::config::settings::{Cluster, Node};
@@ -86,6 +88,11 @@ impl Statements {
         Some(oldest)
     }
 
+    /// It is not there any more. Whether it was.
+    pub fn remove(&mut self, id: u64) -> bool {
+        self.used.remove(&id).is_some()
+    }
+
     /// None is there any more.
     pub fn clear(&mut self) {
         self.used.clear();
@@ -116,15 +123,7 @@ impl Backend {
         self.anonymous = None;
         let mut answer = OwnAnswer { rows: Vec::new(), settings: Vec::new(), error: None };
         loop {
-            let mut header = [0; 5];
-            self.read_exact(&mut header).await?;
-            let [tag, a, b, c, d] = header;
-            let length = usize::try_from(i32::from_be_bytes([a, b, c, d])).unwrap_or(0);
-            if !(4..=OWN_ANSWER_MAX).contains(&length) {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a message with an invalid length"));
-            }
-            let mut body = vec![0; length - 4];
-            self.read_exact(&mut body).await?;
+            let (tag, body) = self.message().await?;
             match tag {
                 b'D' => answer.rows.push(row(&body)),
                 b'S' => answer.settings.extend(setting(&body)),
@@ -157,6 +156,75 @@ impl Backend {
             None => Ok(()),
             Some(error) => Err(io::Error::other(error.message)),
         }
+    }
+
+    /// Prepares statements anew, and compares what the server says of them with what a client was told, byte for byte: a unit of its own, like
+    /// [`Backend::own`].
+    pub(super) async fn describes_alike(
+        &mut self,
+        told: impl Iterator<Item = &Description>,
+    ) -> io::Result<bool> {
+        let told: Vec<&Description> = told.collect();
+        let mut bytes = Vec::new();
+        for (index, description) in told.iter().enumerate() {
+            let statement = &description.statement;
+            let name = Name::of(statement.id);
+            let name = if description.anonymous { b"".as_slice() } else { name.as_bytes() };
+            if !description.anonymous
+                && !self.statements.remove(statement.id)
+                && let Some(oldest) = self.statements.overflow(index)
+            {
+                wire::close(&mut bytes, b'S', Name::of(oldest).as_bytes());
+            }
+            wire::close(&mut bytes, b'S', name);
+            wire::message(&mut bytes, b'P', |out| {
+                out.extend_from_slice(name);
+                out.push(0);
+                out.extend_from_slice(&statement.body);
+            });
+            wire::describe(&mut bytes, b'S', name);
+        }
+        wire::sync(&mut bytes);
+        self.stream.write_all(&bytes).await?;
+        self.stream.flush().await?;
+        let (mut prepared, mut described, mut said, mut alike) = (told.iter(), told.iter(), Vec::new(), true);
+        loop {
+            let (tag, body) = self.message().await?;
+            match tag {
+                b'1' => match prepared.next() {
+                    Some(description) if description.anonymous => {
+                        self.anonymous = Some(description.statement.id);
+                    }
+                    Some(description) => self.statements.insert(description.statement.id),
+                    None => {}
+                },
+                b't' | b'T' | b'n' => {
+                    wire::message(&mut said, tag, |out| out.extend_from_slice(&body));
+                    if tag != b't' {
+                        alike &= described.next().is_some_and(|description| description.bytes == said);
+                        said.clear();
+                    }
+                }
+                b'E' => alike = false,
+                b'Z' => break,
+                _ => {}
+            }
+        }
+        Ok(alike)
+    }
+
+    // One message of an answer of our own.
+    async fn message(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let mut header = [0; 5];
+        self.read_exact(&mut header).await?;
+        let [tag, a, b, c, d] = header;
+        let length = usize::try_from(i32::from_be_bytes([a, b, c, d])).unwrap_or(0);
+        if !(4..=OWN_ANSWER_MAX).contains(&length) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message with an invalid length"));
+        }
+        let mut body = vec![0; length - 4];
+        self.read_exact(&mut body).await?;
+        Ok((tag, body))
     }
 
     async fn birth(&mut self) -> io::Result<Birth> {

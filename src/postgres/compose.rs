@@ -46,7 +46,12 @@ pub(super) fn compose(
         match message.tag {
             b'P' => composer.parse(index, message, resolution),
             b'B' => composer.with_name(index, message, resolution),
-            b'D' if request.kind(message, segment) == b'S' => composer.with_name(index, message, resolution),
+            b'D' if request.kind(message, segment) == b'S' => {
+                if composer.reply.treatment.remember {
+                    composer.remember(message, resolution);
+                }
+                composer.with_name(index, message, resolution);
+            }
             b'C' => composer.close(index, message, resolution),
             b'Q' => {
                 composer.unsettle_anonymous();
@@ -132,6 +137,13 @@ impl Composer<'_> {
                 self.reply.parses.push_back(ParseReply::Private(part));
                 self.verbatim(message);
             }
+        }
+    }
+
+    fn remember(&mut self, message: &Message, resolution: &Resolution) {
+        match resolution {
+            Resolution::Statement(statement) => self.reply.told.asked(statement, message.name.is_empty()),
+            _ => self.reply.told.give_up(),
         }
     }
 

@@ -5,6 +5,7 @@ mod seam;
 use super::backend::Backend;
 use super::reply::{Confirmed, Reply, Step};
 use super::request::{End, Request};
+use super::told::Description;
 use crate::engine::TxState;
 use crate::engine::seam::{Lost, Outcome, Refusal, Relay, Resolution};
 use crate::net::buffer::Buffer;
@@ -46,6 +47,8 @@ pub struct Exchange {
     drop_left: usize,
     sent_any: bool,
     extended_unsynced: bool,
+    // What the client was told in the unit's first part, which ran elsewhere.
+    told: Vec<Description>,
     server_room: usize,
     received: u64,
     sent: u64,
@@ -340,6 +343,12 @@ impl Exchange {
         self.down.clear();
         self.reply.forget_bytes();
         let outcome: Outcome = self.reply.outcome;
+        self.told.clear();
+        if self.reply.own_end {
+            self.told = self.reply.told.take();
+            // The client's Sync is still to come, and ends what failed.
+            self.skip_to_sync = outcome.failed.map(|_| outcome.tx);
+        }
         self.phase = Phase::Idle;
         self.extended_unsynced = false;
         self.copy = Copy::No;

@@ -26,6 +26,7 @@ pub mod request;
 mod said;
 pub mod state;
 pub mod table;
+pub mod told;
 pub mod wire;
 
 pub use front::Postgres;

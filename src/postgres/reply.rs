@@ -3,19 +3,17 @@
 //!
 //! Invariant: nothing of a held-back reply is released before a row, a completion, a notice, 64 KiB or the session's word.
 
+mod release;
+
 pub use super::expected::{CloseReply, ParseReply};
 use super::names::Names;
 use super::said::{changes_catalog, is_fatal, refusal, state, verb};
+use super::told::Told;
 use crate::engine::seam::{Outcome, Refusal, Treatment};
 use crate::net::buffer::Buffer;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// A held-back reply longer than this is released and cannot be repeated any more.
-const HELD_MAX: usize = 64 * 1024;
-/// A message up to this size leaves whole or not at all, so that a server that is lost in the middle of a result seldom costs the client its
-/// connection; what has come of a longer one leaves at once.
-const WHOLE_MAX: usize = 16 * 1024;
 /// Messages whose body is read whole (errors, tags, settings, notifications) may have this many bytes.
 const SMALL_MAX: usize = 1024 * 1024;
 /// What is read of an error that is longer than that: its SQLSTATE stands at its beginning.
@@ -88,6 +86,8 @@ pub struct Reply {
     pub discard: bool,
     /// Whether the unit's end is ours, and swallowed.
     pub own_end: bool,
+    /// What the client was told of statements, where the unit may go on elsewhere.
+    pub told: Told,
     /// Whether an error was seen since this was last asked.
     pub erred: bool,
     // Whether a success of this unit has been seen: its end must not pass unasked.
@@ -117,6 +117,7 @@ impl Reply {
         self.success_at = None;
         self.discard = false;
         self.names.clear();
+        self.told.clear();
         self.outcome = Outcome::default();
         self.confirmed.clear();
         self.tell.clear();
@@ -129,52 +130,9 @@ impl Reply {
         self.duplicate = None;
     }
 
-    /// Forgets everything about bytes: the buffer was emptied.
-    pub fn forget_bytes(&mut self) {
-        self.scanned = 0;
-        self.released = 0;
-        self.skip = 0;
-        self.success_at = None;
-    }
-
-    /// `n` bytes left from the buffer's front.
-    pub fn left(&mut self, n: usize) {
-        self.answered |= n > 0;
-        self.scanned -= n;
-        self.released -= n;
-        self.success_at = self.success_at.map(|at| at.saturating_sub(n));
-    }
-
-    /// `n` bytes of our own were put behind everything that was seen: they may leave.
-    pub fn own(&mut self, n: usize) {
-        self.scanned += n;
-        self.released = self.scanned;
-    }
-
-    /// The unit goes on with another segment: its successes are asked about anew.
-    pub fn go_on(&mut self) {
-        self.acknowledged = false;
-    }
-
-    /// Whether a success waits for the session's word.
-    #[must_use]
-    pub fn is_success_withheld(&self) -> bool {
-        self.treatment.ask_gate && !self.acknowledged && self.success_at.is_some()
-    }
-
     /// Notes that the client calls the shared statement `id` by `name` in this unit.
     pub fn name(&mut self, id: u64, name: &[u8]) {
         self.names.add(id, name);
-    }
-
-    /// The session has asked the gate.
-    pub fn acknowledge(&mut self) {
-        self.acknowledged = true;
-    }
-
-    /// Nothing is held back from here on.
-    pub fn let_go(&mut self) {
-        self.treatment.hold_back = false;
     }
 
     /// Walks on.
@@ -202,8 +160,7 @@ impl Reply {
                 (self.skip, self.length) = (length, length);
                 continue;
             }
-            let small = matches!(tag, b'E' | b'C' | b'S' | b'A' | b'Z' | b'K' | b'R' | b'v' | b'1' | b'3');
-            if !small {
+            if !self.is_small(tag, length) {
                 if !self.whole(tag) {
                     return Step::Violation(format!("a message of unknown type {tag:#04x}"));
                 }
@@ -237,6 +194,20 @@ impl Reply {
             if let Some(step) = self.small(tag, length, down) {
                 return step;
             }
+        }
+    }
+
+    // Whether a message is read whole.
+    fn is_small(&mut self, tag: u8, length: usize) -> bool {
+        match tag {
+            b'E' | b'C' | b'S' | b'A' | b'Z' | b'K' | b'R' | b'v' | b'1' | b'3' => true,
+            b't' | b'T' | b'n' if self.told.listens() => {
+                if length > SMALL_MAX {
+                    self.told.give_up();
+                }
+                length <= SMALL_MAX
+            }
+            _ => false,
         }
     }
 
@@ -278,6 +249,11 @@ impl Reply {
                 self.scanned += length;
             }
             b'S' => self.setting(length, down),
+            b't' | b'T' | b'n' => {
+                self.success_at = None;
+                self.told.heard(down.bytes().get(at..at + length).unwrap_or_default());
+                self.scanned += length;
+            }
             b'E' => return self.error(length, down),
             b'Z' => return self.ready(length, down),
             _ => self.drop_message(length, down),
@@ -454,44 +430,6 @@ impl Reply {
         self.skipped();
         self.release_scanned();
         Some(Step::Ready)
-    }
-
-    fn pause(&mut self, down: &Buffer) -> Step {
-        if self.treatment.hold_back && down.len() > HELD_MAX {
-            self.let_go();
-        }
-        self.release_scanned();
-        Step::NeedBytes
-    }
-
-    /// Releases what may leave now.
-    pub fn release_scanned(&mut self) {
-        if self.treatment.hold_back || self.discard {
-            return;
-        }
-        let limit = if self.treatment.ask_gate && !self.acknowledged { self.success_at } else { None };
-        let begun = if self.length <= WHOLE_MAX && self.skip > 0 { self.length - self.skip } else { 0 };
-        let limit = limit.unwrap_or(self.scanned.saturating_sub(begun));
-        if limit > self.released {
-            self.released = limit;
-            self.cut = limit == self.scanned && self.skip > 0;
-        }
-    }
-
-    /// The answer breaks off behind what was released. True when that ends with a whole message.
-    pub fn cut_off(&mut self) -> bool {
-        self.scanned = self.released;
-        self.skip = 0;
-        self.success_at = None;
-        self.treatment.hold_back = false;
-        self.drop_expectations();
-        !std::mem::take(&mut self.cut)
-    }
-
-    /// Whether everything that was walked over has been released.
-    #[must_use]
-    pub fn nothing_held(&self) -> bool {
-        self.released == self.scanned
     }
 }
 

@@ -296,6 +296,11 @@ pub(super) fn by_plan(
     ask.doubt = plan.doubt;
     ask.hint = plan.hint;
     ask.route = route;
+    if plan.open && plan.runs > 0 && plan.class != Class::Write {
+        // What has run cannot move, and it is not known yet what follows.
+        ask.class = Class::Write;
+        ask.doubt = true;
+    }
     match plan.transaction {
         Transaction::Begin { read_only: Some(true), .. } if !plan.writes => {
             ask.read_only_tx = true;

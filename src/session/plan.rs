@@ -35,6 +35,8 @@ pub(super) struct Plan {
     pub(super) transaction: Transaction,
     /// Statements that it runs.
     pub(super) runs: u32,
+    /// Whether its unit goes on behind it.
+    pub(super) open: bool,
     /// Statements that it prepares.
     pub(super) prepares: u32,
     /// Whether each of its texts may be run again elsewhere after a refusal.
@@ -67,6 +69,7 @@ impl Default for Plan {
             pin: None,
             transaction: Transaction::None,
             runs: 0,
+            open: false,
             prepares: 0,
             repeatable: true,
             needs_server: false,
@@ -106,6 +109,7 @@ impl Plan {
         *self = Self::default();
         let plan = self;
         let base = exchange.base();
+        plan.open = exchange.is_open();
         for index in 0..exchange.parts() {
             match exchange.part(index) {
                 Part::Text(text) => plan.text(index, text, judge),
@@ -273,6 +277,7 @@ impl Plan {
             self.pins(pin.reason, pin.certainty);
         }
         self.runs += next.runs;
+        self.open = next.open;
         self.prepares += next.prepares;
         self.repeatable = false;
         if next.transaction != Transaction::None {

@@ -3,6 +3,7 @@
 use super::prepared::Entry;
 use crate::engine::seam::Resolution;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A part of the unit under way, a name, and what it stands for from there on.
@@ -16,8 +17,8 @@ pub(super) struct Statements {
     anonymous: Option<Arc<Entry>>,
     // What the unit under way does, part by part; `None`: the name is closed.
     pending: Vec<Step>,
-    // The part of this unit that prepares the anonymous statement, and what it was before.
-    anonymous_pending: Option<(u16, Option<Arc<Entry>>)>,
+    // The parts of this unit that prepare or close the anonymous statement, and what it was before each.
+    anonymous_pending: SmallVec<[(u16, Option<Arc<Entry>>); 1]>,
 }
 
 impl Statements {
@@ -30,8 +31,7 @@ impl Statements {
         if name.is_empty() {
             // Nothing is allocated for it: the commonest of all.
             let before = self.anonymous.replace(Arc::clone(prepared));
-            let before = self.anonymous_pending.take().map_or(before, |(_, before)| before);
-            self.anonymous_pending = Some((index, before));
+            self.anonymous_pending.push((index, before));
         } else {
             self.pending.push((index, name.into(), Some(Arc::clone(prepared))));
         }
@@ -54,7 +54,7 @@ impl Statements {
     #[must_use]
     pub(super) fn is_pending(&self, name: &[u8]) -> bool {
         if name.is_empty() {
-            return self.anonymous_pending.is_some();
+            return !self.anonymous_pending.is_empty();
         }
         self.pending.iter().any(|(_, pending, _)| &**pending == name)
     }
@@ -62,7 +62,8 @@ impl Statements {
     /// Notes that the part `index` of the unit closes `name`; returns what it stood for.
     pub(super) fn close(&mut self, index: usize, name: &[u8]) -> Option<Arc<Entry>> {
         if name.is_empty() {
-            self.anonymous = None;
+            let before = self.anonymous.take();
+            self.anonymous_pending.push((part(index), before));
             return None;
         }
         let closed = self.find(name).cloned()?;
@@ -86,9 +87,8 @@ impl Statements {
                 None => drop(self.named.remove(&name)),
             }
         }
-        if let Some((part, _)) = self.anonymous_pending.take()
-            && confirmed.binary_search(&part).is_err()
-        {
+        let mut steps = self.anonymous_pending.drain(..);
+        if steps.any(|(part, _)| confirmed.binary_search(&part).is_err()) {
             // A Parse that fails takes its predecessor with it.
             self.anonymous = None;
         }
@@ -97,8 +97,17 @@ impl Statements {
     /// The unit never ran: everything is as before.
     pub(super) fn undo(&mut self) {
         self.pending.clear();
-        if let Some((_, before)) = self.anonymous_pending.take() {
+        if let Some((_, before)) = self.anonymous_pending.drain(..).next() {
             self.anonymous = before;
+        }
+    }
+
+    /// The unit ends in front of the part `index`: that, and what follows it, is still to come.
+    pub(super) fn undo_from(&mut self, index: usize) {
+        let index = part(index);
+        self.pending.retain(|(part, ..)| *part < index);
+        while self.anonymous_pending.last().is_some_and(|(part, _)| *part >= index) {
+            self.anonymous = self.anonymous_pending.pop().and_then(|(_, before)| before);
         }
     }
 

@@ -47,8 +47,6 @@ enum Ended {
     Void(Box<ClientError>),
     /// The session cannot go on.
     Over(Box<ClientError>),
-    /// Refused by ourselves in the middle; the exchange knows.
-    Refused,
 }
 
 /// Serves the framed segment, and what follows of its unit.
@@ -93,14 +91,14 @@ async fn run<E: Engine>(
         return refuse(core, exchange, client, &error).await;
     }
     if let Some(error) = misplaced(core, plan) {
-        return kept_backend_is_void(core, exchange, client, error).await;
+        return void(core, exchange, client, error).await;
     }
     let mut attempt = Attempt::default();
     loop {
         if let Some(held) = &core.held
             && let Some(error) = lost_leave(core, held)
         {
-            return kept_backend_is_void(core, exchange, client, error).await;
+            return void(core, exchange, client, error).await;
         }
         if let Err(error) = checkout::obtain(core, exchange, plan, &mut attempt, began).await {
             if checkout::lost_unsent(core, &mut attempt, &error) {
@@ -131,11 +129,6 @@ async fn run<E: Engine>(
             Ended::Void(error) => return void(core, exchange, client, *error).await,
             Ended::ClientLost => return Err(abandon(core, exchange)),
             Ended::Over(error) => return Err(End::Sent(error)),
-            Ended::Refused => {
-                core.drop_backend();
-                core.tx = TxState::Idle;
-                return flush::<E>(exchange, client).await;
-            }
         }
     }
 }
@@ -155,7 +148,7 @@ async fn refuse<E: Engine>(
     flush::<E>(exchange, client).await
 }
 
-// The answer that was under way is replaced by `error`: where the client has had half of a message already, the connection ends with it.
+// The backend and what was done on it are given up, and the answer that was under way (if one was) is replaced by `error`: where the client has had half of a message already, the connection ends with it.
 async fn void<E: Engine>(
     core: &mut Core<E>,
     exchange: &mut Box<E::Exchange>,
@@ -229,21 +222,6 @@ pub(super) fn lost_while_kept<E: Engine>(core: &Core<E>, reason: &str) -> Client
     .fatal()
 }
 
-async fn kept_backend_is_void<E: Engine>(
-    core: &mut Core<E>,
-    exchange: &mut Box<E::Exchange>,
-    client: &mut Stream,
-    error: ClientError,
-) -> Result<(), End> {
-    core.drop_backend();
-    core.statements.undo();
-    core.tx = TxState::Idle;
-    if error.fatal {
-        return Err(End::Sent(Box::new(error)));
-    }
-    refuse(core, exchange, client, &error).await
-}
-
 /// How the answer of `plan` must be treated where it runs now.
 fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> Treatment {
     let replica = core.on_replica();
@@ -254,6 +232,7 @@ fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> 
             && !exchange.is_mid_unit(),
         ask_gate: !replica && (plan.class == Class::Write || core.tx_wrote),
         report_settings: !replica && !plan.resets(),
+        remember: replica && plan.runs == 0 && plan.open,
     }
 }
 
@@ -264,6 +243,11 @@ async fn relay<E: Engine>(
     plan: &mut Plan,
     attempt: &Attempt,
 ) -> Ended {
+    if exchange.is_moved()
+        && let Err(ended) = Box::pin(compare(core, exchange)).await
+    {
+        return ended;
+    }
     let treatment = treatment::<E>(core, exchange, plan);
     let Some(held) = &mut core.held else { return Ended::Lost(Box::default()) };
     exchange.compose(&mut held.lease, treatment);
@@ -306,12 +290,7 @@ async fn relay<E: Engine>(
                     exchange.release();
                     continue;
                 }
-                let Some(held) = &mut core.held else { return Ended::Lost(Box::default()) };
-                if poll_fn(|cx| exchange.poll_repeat(cx, &mut held.lease)).await.is_err() {
-                    exchange.rewind();
-                }
-                settle::give_back(core, clock::now());
-                return Ended::Again(refusal);
+                return Box::pin(again(core, exchange, refusal)).await;
             }
             Relay::More => match Box::pin(more(core, exchange, client, plan)).await {
                 Ok(()) => {}
@@ -321,6 +300,34 @@ async fn relay<E: Engine>(
             Relay::ClientLost => return Ended::ClientLost,
         }
     }
+}
+
+// The unit began on another server: what the client was told there of its statements must be true here, too.
+async fn compare<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange) -> Result<(), Ended> {
+    let Some(held) = &mut core.held else { return Err(Ended::Lost(Box::default())) };
+    match exchange.is_described_alike(&mut held.lease).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            if !core.must_keep() {
+                settle::give_back(core, clock::now());
+            }
+            let text = "this pipeline began on a replica that describes its statements otherwise than the primary does: it cannot move there";
+            let error = ClientError::new("40001", 1213, text)
+                .hint("send it again: the replica lags behind a change of the schema");
+            Err(Ended::Void(Box::new(error)))
+        }
+        Err(error) => Err(Ended::Lost(Box::new(Lost { reason: error.to_string(), ..Lost::default() }))),
+    }
+}
+
+// The rest of the answer is dropped, and the backend is free for others.
+async fn again<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, refusal: Box<Refusal>) -> Ended {
+    let Some(held) = &mut core.held else { return Ended::Lost(Box::default()) };
+    if poll_fn(|cx| exchange.poll_repeat(cx, &mut held.lease)).await.is_err() {
+        exchange.rewind();
+    }
+    settle::give_back(core, clock::now());
+    Ended::Again(refusal)
 }
 
 // What a reset brings back is what the client was greeted with, whatever the server's own values are.
@@ -347,21 +354,21 @@ async fn more<E: Engine>(
     }
     let mut next = Box::<Plan>::default();
     judge::plan(core, exchange, &mut next).await;
-    if core.on_replica()
-        && !exchange.is_skipping()
-        && (next.class != Class::Read
-            || next.pin.is_some()
-            || next.transaction != Transaction::None
-            || !next.effects.is_empty())
-    {
+    let reads = next.class == Class::Read
+        && next.pin.is_none()
+        && next.transaction == Transaction::None
+        && next.effects.is_empty();
+    // What runs and may be followed by a write is the primary's, like a unit that begins so.
+    let commits = next.open && next.runs > 0 && plan.runs == 0 && core.tx == TxState::Idle;
+    if core.on_replica() && !exchange.is_skipping() && (!reads || commits) {
         // What was only prepared so far (asyncpg asks for a table's columns before its COPY) is prepared wherever it is used.
         if plan.runs == 0 && exchange.end_early() {
+            core.statements.undo_from(exchange.base());
             return Ok(());
         }
         let error = ClientError::new("40001", 1213, "this pipeline began as a read and goes on as a write: it cannot move to the primary")
             .hint("send it again; or mark the first statement /* primacy:primary */, or send a Sync between reads and writes");
-        exchange.refuse(&error, TxState::Idle);
-        return Err(Ended::Refused);
+        return Err(Ended::Void(Box::new(error)));
     }
     if !core.may_speak() {
         return Err(Ended::Void(Box::new(unknown_outcome(core))));
@@ -419,6 +426,7 @@ fn lost_backend<E: Engine>(
     if core.tx != TxState::Idle {
         let committing = matches!(plan.transaction, Transaction::Commit | Transaction::Other);
         return Some(if committing && lost.sent && on_primary && core.tx_wrote {
+            core.last_write = clock::now();
             unknown_outcome(core)
         } else {
             ClientError::new(

@@ -26,7 +26,7 @@ fn bind(portal: &str, name: &str, values: &[&str]) -> Vec<u8> {
     built(|out| wire::bind(out, portal, name, values.iter().map(|value| Some(value.as_bytes()))))
 }
 
-fn describe(kind: u8, name: &str) -> Vec<u8> {
+pub fn describe(kind: u8, name: &str) -> Vec<u8> {
     built(|out| wire::describe(out, kind, name.as_bytes()))
 }
 
@@ -47,7 +47,7 @@ pub fn sync() -> Vec<u8> {
     built(wire::sync)
 }
 
-fn flush() -> Vec<u8> {
+pub fn flush() -> Vec<u8> {
     built(wire::flush)
 }
 
@@ -73,7 +73,7 @@ fn run(text: &str) -> Vec<u8> {
 }
 
 /// Bind and Execute of a statement.
-fn call(name: &str, values: &[&str]) -> Vec<u8> {
+pub fn call(name: &str, values: &[&str]) -> Vec<u8> {
     [bind("", name, values), execute("", 0)].concat()
 }
 
@@ -98,7 +98,10 @@ fn function_call(oid: u32) -> Vec<u8> {
 
 /// All conversations.
 pub fn scripts() -> Vec<Script> {
-    [pipelines(), errors(), simple(), prepared(), portals(), copies(), odd()].into_iter().flatten().collect()
+    [pipelines(), moved(), errors(), simple(), prepared(), portals(), copies(), odd()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn pipelines() -> Vec<Script> {
@@ -253,6 +256,131 @@ fn pipelines() -> Vec<Script> {
                 (&[query("SELECT '2020-01-31'::date")], "Z"),
                 (&[query("RESET DateStyle")], "Z"),
             ],
+        ),
+    ]
+}
+
+// What is prepared and flushed may be a replica's; what follows is the primary's.
+fn moved() -> Vec<Script> {
+    let reads = || all(&[parse("s", "SELECT v FROM t WHERE id = $1::int"), describe(b'S', "s"), flush()]);
+    let writes = || all(&[parse("w", &insert(4)), call("w", &[])]);
+    vec![
+        script(
+            "only prepared and flushed, then a write's run",
+            &[
+                (&[reads()], "T"),
+                (&[writes(), call("s", &["4"]), sync()], "Z"),
+                (&[call("s", &["1"]), sync(), call("w", &[]), sync()], "ZZ"),
+            ],
+        ),
+        script(
+            "only prepared and flushed, a write's run in the same write",
+            &[(&[reads(), writes(), call("s", &["4"]), sync(), query("TABLE t")], "ZZ")],
+        ),
+        script(
+            "prepared and flushed step by step, then run step by step",
+            &[
+                (&[reads()], "T"),
+                (&[parse("s2", "TABLE t"), describe(b'S', "s2"), flush()], "T"),
+                (&[parse("w", &insert(4)), describe(b'S', "w"), flush()], "n"),
+                (&[call("s2", &[]), flush()], "C"),
+                (&[call("w", &[]), flush()], "C"),
+                (&[call("s", &["4"]), describe(b'S', "s"), close("s"), sync()], "Z"),
+                (&[call("s", &["4"]), sync()], "Z"),
+            ],
+        ),
+        script(
+            "the unnamed statement is flushed, then another is",
+            &[
+                (&[parse("", "TABLE t"), describe(b'S', ""), flush()], "T"),
+                (&[run(&insert(4)), sync()], "Z"),
+                (&[call("", &[]), sync()], "Z"),
+            ],
+        ),
+        script(
+            "the unnamed statement is flushed and run behind a write",
+            &[
+                (&[parse("", "TABLE t"), describe(b'S', ""), flush()], "T"),
+                (&[writes(), call("", &[]), sync()], "Z"),
+                (&[call("", &[]), sync()], "Z"),
+            ],
+        ),
+        script(
+            "flushed, then a write that fails",
+            &[
+                (&[reads()], "T"),
+                (&[writes(), run("SELECT 1/0"), run(&insert(5)), call("s", &["1"]), sync()], "Z"),
+                (&[call("s", &["1"]), sync()], "Z"),
+            ],
+        ),
+        script(
+            "an error in what is flushed, a write in the same write",
+            &[(&[parse("s", "SELEC"), flush(), writes(), sync()], "Z"), (&[query("TABLE t")], "Z")],
+        ),
+        script(
+            "an error in what is flushed, a write's Query in the same write",
+            &[
+                (&[parse("s", "SELECT nothing"), flush(), query(&insert(4)), flush()], "E"),
+                (&[writes(), flush()], ""),
+                (&[sync()], "Z"),
+                (&[query("TABLE t")], "Z"),
+            ],
+        ),
+        script(
+            "flushed and closed, then a write",
+            &[
+                (&[reads()], "T"),
+                (&[close("s"), flush()], "3"),
+                (&[writes(), call("s", &["1"]), sync()], "Z"),
+            ],
+        ),
+        script(
+            "flushed, then a large write",
+            &[
+                (&[reads()], "T"),
+                (
+                    &[
+                        parse("w", "INSERT INTO t VALUES (4, $1)"),
+                        bind("", "w", &[&"z".repeat(200_000)]),
+                        execute("", 0),
+                        sync(),
+                    ],
+                    "Z",
+                ),
+                (&[query("SELECT max(length(v)) FROM t")], "Z"),
+            ],
+        ),
+        script(
+            "flushed, then COPY",
+            &[
+                (&[reads()], "T"),
+                (&[run("COPY t FROM STDIN"), flush()], "G"),
+                (&[data("4\tfour\n"), copy_done(), call("s", &["4"]), sync()], "Z"),
+            ],
+        ),
+        script(
+            "flushed, then a function call",
+            &[(&[reads()], "T"), (&[function_call(177)], "Z"), (&[sync()], "Z")],
+        ),
+        script(
+            "flushed, then a block",
+            &[
+                (&[reads()], "T"),
+                (&[run("BEGIN"), writes(), call("s", &["4"]), sync()], "Z"),
+                (&[run("ROLLBACK"), sync()], "Z"),
+            ],
+        ),
+        script(
+            "rows by Flush, then a write",
+            &[
+                (&[run("SELECT 1"), flush()], "C"),
+                (&[writes(), flush()], "C"),
+                (&[run("SELECT 1/0"), sync()], "Z"),
+            ],
+        ),
+        script(
+            "prepared and flushed, rows by Flush, then a write",
+            &[(&[reads()], "T"), (&[call("s", &["1"]), flush()], "C"), (&[writes(), sync()], "Z")],
         ),
     ]
 }

@@ -3,6 +3,7 @@
 use super::super::backend::Backend;
 use super::super::compose::compose;
 use super::super::request::{End, bound_text};
+use super::super::told::Description;
 use super::{CLIENT_ROOM, Copy, Exchange, KEEP, Phase};
 use crate::engine::TxState;
 use crate::engine::seam::{Answer, Exchange as Seam, Inbound, Lost, Part, Relay, Resolution, Treatment};
@@ -70,11 +71,10 @@ impl Seam for Exchange {
     }
 
     fn end_early(&mut self) -> bool {
-        let alone = matches!(self.request.messages.as_slice(), [only] if only.tag == b'Q');
-        if self.phase != Phase::MidUnit || self.request.end != Some(End::Query) || !alone {
+        if self.phase != Phase::MidUnit || !self.reply.told.is_whole() {
             return false;
         }
-        // The Query stays where it is, to be framed again.
+        // The segment stays where it is, to be framed again.
         self.segment_held = false;
         self.request.restart(false);
         let mut sync = Vec::new();
@@ -83,6 +83,30 @@ impl Seam for Exchange {
         self.reply.own_end = true;
         self.phase = Phase::Answering;
         true
+    }
+
+    fn is_moved(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    async fn is_described_alike(&self, backend: &mut Backend) -> io::Result<bool> {
+        // Of a unit that is here to its end it is known what it uses.
+        let whole = self.request.end == Some(End::Sync);
+        let used = |told: &&Description| {
+            let is = |resolution: &Resolution| matches!(resolution, Resolution::Statement(statement) if statement.id == told.statement.id);
+            !whole || self.resolutions.iter().any(is)
+        };
+        backend.describes_alike(self.told.iter().filter(used)).await
+    }
+
+    fn is_open(&self) -> bool {
+        match self.request.end {
+            Some(End::Flush) => true,
+            Some(End::Streaming(_)) => {
+                !self.request.messages.last().is_some_and(|m| matches!(m.tag, b'Q' | b'F'))
+            }
+            _ => false,
+        }
     }
 
     fn is_skipping(&self) -> bool {
@@ -261,6 +285,7 @@ impl Seam for Exchange {
     }
 
     fn answer(&mut self, answers: &[Answer<'_>], tx: TxState) {
+        self.told.clear();
         let mut bytes = std::mem::take(&mut self.reply.tell);
         let segment = self.inbox.bytes().get(..self.request.length).unwrap_or_default();
         super::super::answer::answer(segment, &self.request, answers, tx, &mut bytes);
@@ -269,6 +294,7 @@ impl Seam for Exchange {
     }
 
     fn refuse(&mut self, error: &ClientError, tx: TxState) {
+        self.told.clear();
         let mut bytes = Vec::new();
         super::super::answer::refuse(self.request.end, error, tx, &mut bytes);
         self.say(&bytes);

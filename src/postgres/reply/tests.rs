@@ -85,8 +85,9 @@ fn said() -> impl Strategy<Value = Said> {
 }
 
 fn treatment() -> impl Strategy<Value = Treatment> {
-    (any::<bool>(), any::<bool>(), any::<bool>())
-        .prop_map(|(hold_back, ask_gate, report_settings)| Treatment { hold_back, ask_gate, report_settings })
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(hold_back, ask_gate, report_settings)| {
+        Treatment { hold_back, ask_gate, report_settings, ..Treatment::default() }
+    })
 }
 
 /// What came out, piece by piece.

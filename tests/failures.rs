@@ -1,7 +1,7 @@
 //! Promise: servers that die, restart or change roles cost what cannot be avoided and nothing more: nothing is run twice, nothing that was
 //! acknowledged is lost from sight, and whoever can wait does.
 
-use crate::support::{Config, Primacy, eventually, http, own_cluster, shared};
+use crate::support::{Config, Database, Primacy, Raw, eventually, http, own_cluster, shared};
 use futures_util::TryStreamExt as _;
 use primacy::engine::embedded::{APP, DATABASE, Embedded, Stop};
 use primacy::postgres::embedded::Cluster;
@@ -380,6 +380,46 @@ async fn somebody_promotes_a_replica() {
     let told = pinned.batch_execute("INSERT INTO mine VALUES (1)").await;
     assert!(told.is_err() && pinned.is_closed(), "what the session kept is gone: it must not go on without");
     primacy.wait_log("57P01").await;
+}
+
+/// A COMMIT in the middle of a unit is a success like any other: it is not passed on once its primary has lost its office.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_amid_a_unit_is_asked_about_before_it_is_passed_on() {
+    use crate::pipelines::scripts::{query, run, sync};
+    let servers = own_cluster(1).await;
+    let primacy = front(&servers, &["failover: { hold: 50s }"]).await;
+    let database = Database { name: DATABASE.into(), user: APP.user.into(), password: APP.password.into() };
+    let holder = shared::connect("127.0.0.1", servers.endpoints()[0].port, DATABASE, APP.user, APP.password);
+    let holder = holder.await.unwrap();
+    holder.batch_execute("SELECT pg_advisory_lock(1)").await.unwrap();
+    // Its row is longer than what a server keeps before it sends.
+    let waits = "SELECT repeat('x', 20000) FROM (SELECT pg_advisory_xact_lock_shared(1) OFFSET 0) AS lock";
+    let insert = |id| format!("INSERT INTO log VALUES (5, {id})");
+    let units = [
+        query(&format!("BEGIN; {}; COMMIT; {waits}", insert(0))),
+        [run("BEGIN"), run(&insert(1)), run("COMMIT"), run(waits), sync()].concat(),
+        [run(&insert(2)), run("COMMIT"), run(waits), sync()].concat(),
+    ];
+    let mut clients = Vec::new();
+    for unit in units {
+        let mut client = Raw::connect(&database, primacy.port).await;
+        client.send(&unit).await;
+        clients.push(client);
+    }
+    eventually("all are committed", async || {
+        let count = "SELECT count(*) FROM log WHERE client = 5";
+        (ask(&holder, count).await.unwrap() == "3").then_some(())
+    })
+    .await;
+    servers.promote(1).await.unwrap();
+    primacy.wait_log("no primary").await;
+    holder.batch_execute("SELECT pg_advisory_unlock(1)").await.unwrap();
+    for mut client in clients {
+        let answer = client.read_until("E").await;
+        assert_eq!(answer.last().unwrap().field(b'C').as_deref(), Some("08007"), "{answer:?}");
+        let told = answer.iter().any(|message| message.tag == b'D' || message.body.starts_with(b"COMMIT"));
+        assert!(!told, "{answer:?}");
+    }
 }
 
 #[tokio::test]

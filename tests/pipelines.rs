@@ -3,7 +3,7 @@
 
 #[path = "pipelines/scripts.rs"]
 #[allow(clippy::too_many_lines, reason = "tables of conversations")]
-mod scripts;
+pub mod scripts;
 
 use crate::support::raw::Message;
 use crate::support::{Config, Database, Primacy, Raw, Servers, eventually, own_cluster};

@@ -154,9 +154,11 @@ impl Reply {
                 Ok(length) if length >= 4 => length + 1,
                 _ => return Step::Violation(format!("a message of type {tag:#04x} with an invalid length")),
             };
+            if self.success_at.is_some() && !self.pass_success(tag) {
+                return Step::Acknowledge;
+            }
             if matches!(tag, b'D' | b'd') {
                 self.let_go();
-                self.success_at = None;
                 (self.skip, self.length) = (length, length);
                 continue;
             }
@@ -166,7 +168,6 @@ impl Reply {
                 }
                 (self.skip, self.length) = (length, length);
                 if tag == b'G' {
-                    self.success_at = None;
                     let n = length.min(bytes.len() - self.scanned);
                     self.scanned += n;
                     self.skip -= n;
@@ -197,6 +198,20 @@ impl Reply {
         }
     }
 
+    // A success stands before a message of that type. It may be a COMMIT's, so each is asked about, and the last one again at the unit's end: what the
+    // server says by itself (settings, notifications, notices) stands between the two. False: it has not been asked yet.
+    fn pass_success(&mut self, tag: u8) -> bool {
+        if matches!(tag, b'S' | b'A' | b'N' | b'Z') {
+            return true;
+        }
+        if self.is_success_withheld() {
+            return false;
+        }
+        self.success_at = None;
+        self.acknowledged = false;
+        true
+    }
+
     // Whether a message is read whole.
     fn is_small(&mut self, tag: u8, length: usize) -> bool {
         match tag {
@@ -216,14 +231,13 @@ impl Reply {
         match tag {
             b'I' | b's' | b'V' => {
                 self.let_go();
-                self.success_at = None;
                 if matches!(tag, b'I' | b'V') {
                     self.success_at = Some(self.scanned);
+                    self.acknowledged = false;
                 }
             }
-            b'T' | b't' | b'n' | b'2' | b'H' | b'c' | b'W' => self.success_at = None,
+            b'T' | b't' | b'n' | b'2' | b'H' | b'c' | b'W' | b'G' => {}
             b'N' => self.let_go(),
-            b'G' => {}
             _ => return false,
         }
         true
@@ -238,6 +252,7 @@ impl Reply {
             b'C' => {
                 self.let_go();
                 self.success_at = Some(at);
+                self.acknowledged = false;
                 self.succeeded = true;
                 self.tag(down.bytes().get(body).unwrap_or_default());
                 self.scanned += length;
@@ -250,7 +265,6 @@ impl Reply {
             }
             b'S' => self.setting(length, down),
             b't' | b'T' | b'n' => {
-                self.success_at = None;
                 self.told.heard(down.bytes().get(at..at + length).unwrap_or_default());
                 self.scanned += length;
             }
@@ -266,7 +280,6 @@ impl Reply {
     }
 
     fn parse_complete(&mut self, length: usize, down: &mut Buffer) {
-        self.success_at = None;
         match self.parses.pop_front() {
             Some(ParseReply::Ours(id)) => {
                 self.changes.push(Confirmed::Statement(id));
@@ -294,7 +307,6 @@ impl Reply {
     }
 
     fn close_complete(&mut self, length: usize, down: &mut Buffer) {
-        self.success_at = None;
         match self.closes.pop_front() {
             Some(CloseReply::Ours | CloseReply::Evicted(_)) => return self.drop_message(length, down),
             Some(CloseReply::BecomesParse(part)) => {
@@ -378,7 +390,6 @@ impl Reply {
     fn failed(&mut self, refusal: &Refusal) {
         self.outcome.failed = Some(refusal.sqlstate);
         self.tell.clear();
-        self.success_at = None;
         self.erred = true;
     }
 

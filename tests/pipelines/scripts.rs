@@ -68,7 +68,7 @@ fn copy_fail() -> Vec<u8> {
 }
 
 /// Parse, Bind and Execute without a name.
-fn run(text: &str) -> Vec<u8> {
+pub fn run(text: &str) -> Vec<u8> {
     [parse("", text), bind("", "", &[]), execute("", 0)].concat()
 }
 

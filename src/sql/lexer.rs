@@ -114,6 +114,18 @@ impl<'a> Lexer<'a> {
         Self { text, at: 0, lexing, mysql: lexing.dialect != Dialect::Postgres }
     }
 
+    /// Where the next token, or what stands before it, begins.
+    #[inline]
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Leaves out so many bytes, which end with a token that was met before.
+    #[inline]
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
     #[inline]
     fn peek(&self, ahead: usize) -> u8 {
         // 0 never starts anything: it stands for the end too.

@@ -15,6 +15,7 @@ mod mysql;
 mod outcome;
 mod postgres;
 mod shape;
+mod stride;
 mod tokens;
 pub mod verdict;
 

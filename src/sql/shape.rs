@@ -1,7 +1,8 @@
 //! A text's shape: a 64-bit hash of its tokens in which literals count by their kind alone. One pass, no allocation.
 
 use super::context::{Context, Dialect, Lexing};
-use super::lexer::{Kind, Lexer};
+use super::lexer::{Kind, Lexer, Token};
+use super::stride::{self, STRETCH, Stride};
 use std::hash::{BuildHasher, RandomState};
 
 /// The secret of this process: nobody outside can make two texts share a shape.
@@ -93,13 +94,7 @@ impl Hasher {
     pub(super) fn raw(mut self, text: &[u8], epoch: u64) -> u64 {
         self.mix(epoch ^ (text.len() as u64).rotate_left(32));
         let (pairs, rest) = text.as_chunks::<16>();
-        for pair in pairs {
-            let whole = u128::from_le_bytes(*pair);
-            // Both halves of the pair; truncation is the point.
-            let product = u128::from(self.state ^ whole as u64)
-                .wrapping_mul(u128::from(self.factor ^ (whole >> 64) as u64));
-            self.state = (product as u64) ^ ((product >> 64) as u64).rotate_left(23);
-        }
+        self.pairs(pairs);
         let mut tail = [0; 16];
         for (slot, byte) in tail.iter_mut().zip(rest) {
             *slot = *byte;
@@ -110,27 +105,111 @@ impl Hasher {
         self.state
     }
 
+    fn pairs(&mut self, pairs: &[[u8; 16]]) {
+        for pair in pairs {
+            let whole = u128::from_le_bytes(*pair);
+            // Both halves of the pair; truncation is the point.
+            let product = u128::from(self.state ^ whole as u64)
+                .wrapping_mul(u128::from(self.factor ^ (whole >> 64) as u64));
+            self.state = (product as u64) ^ ((product >> 64) as u64).rotate_left(23);
+        }
+    }
+
     /// The hash of the text's tokens.
     pub(super) fn shape(mut self, text: &[u8], lexing: Lexing) -> u64 {
         let mut lexer = Lexer::new(text, lexing);
         // What a setting tells depends on which one is asked for.
         let mut exact = false;
+        while let Some(stretch) = text.get(lexer.at()..).and_then(|rest| rest.first_chunk::<STRETCH>()) {
+            let key = self.ahead(exact, stretch);
+            match stride::get(key) {
+                Some(stride) => self.take(stride, &mut exact, &mut lexer),
+                None => self.stride(key, &mut exact, text, &mut lexer),
+            }
+        }
         while let Some(token) = lexer.next_token() {
-            // One two-way branch instead of a jump table: what comes next is hard to guess for the processor.
-            let textual = 1_u32 << token.kind as u32 & TEXTUAL != 0;
-            if !(textual || exact && token.kind == Kind::Literal) {
-                self.plain(token.kind);
-                continue;
-            }
-            let length = token.end - token.start;
-            if length == SETTING.len() || length == SETTING.len() + 2 {
-                exact |= token.kind == Kind::Quoted || is_setting(text, token.start);
-            }
-            self.token(token.kind, text, token.start, token.end);
+            self.add(&mut exact, text, token);
         }
         self.mix(0xfd << 56);
         self.state
     }
+
+    /// The same without a memory.
+    #[cfg(test)]
+    pub(super) fn shape_anew(mut self, text: &[u8], lexing: Lexing) -> u64 {
+        let mut exact = false;
+        for token in Lexer::new(text, lexing) {
+            self.add(&mut exact, text, token);
+        }
+        self.mix(0xfd << 56);
+        self.state
+    }
+
+    #[inline]
+    fn take(&mut self, stride: Stride, exact: &mut bool, lexer: &mut Lexer<'_>) {
+        (self.state, self.pending, *exact) = (stride.state, stride.pending, stride.exact);
+        lexer.skip(usize::from(stride.length));
+    }
+
+    // Takes in the tokens of a stretch, and remembers what those did that nothing behind it can change.
+    #[cold]
+    #[inline(never)]
+    fn stride(&mut self, key: u64, exact: &mut bool, text: &[u8], lexer: &mut Lexer<'_>) {
+        let start = lexer.clone();
+        let from = start.at();
+        let mut last: Option<Token> = None;
+        let mut settled = None;
+        while lexer.at() < from + STRETCH {
+            let length = lexer.at() - from;
+            let Some(token) = lexer.next_token() else { break };
+            if token.end + LOOK_AHEAD > from + STRETCH {
+                self.add(exact, text, token);
+                break;
+            }
+            if last.is_some_and(|last| ends_for_sure(last, token)) {
+                let length = u8::try_from(length).unwrap_or(0);
+                settled = Some(Stride { state: self.state, pending: self.pending, length, exact: *exact });
+            }
+            self.add(exact, text, token);
+            last = Some(token);
+        }
+        if let Some(stride) = settled {
+            stride::put(key, stride);
+            // As if it had been known: the next stretch is the same each time.
+            *lexer = start;
+            self.take(stride, exact, lexer);
+        }
+    }
+
+    // A hash of the hash so far and of what comes next.
+    fn ahead(mut self, exact: bool, stretch: &[u8; STRETCH]) -> u64 {
+        self.mix(0xfc << 56 | u64::from(exact));
+        self.pairs(stretch.as_chunks::<16>().0);
+        self.state
+    }
+
+    #[inline]
+    fn add(&mut self, exact: &mut bool, text: &[u8], token: Token) {
+        // One two-way branch instead of a jump table: what comes next is hard to guess for the processor.
+        let textual = 1_u32 << token.kind as u32 & TEXTUAL != 0;
+        if !(textual || *exact && token.kind == Kind::Literal) {
+            return self.plain(token.kind);
+        }
+        let length = token.end - token.start;
+        if length == SETTING.len() || length == SETTING.len() + 2 {
+            *exact |= token.kind == Kind::Quoted || is_setting(text, token.start);
+        }
+        self.token(token.kind, text, token.start, token.end);
+    }
+}
+
+/// Bytes behind a token's end that the lexer looks at before it lets the token end.
+const LOOK_AHEAD: usize = 4;
+
+/// Whether the lexer has looked at nothing behind `next` when it let `token` end. It does where a run of operators is cut, whose end
+/// says where; a `$` is one by itself when the name behind it ends without another.
+fn ends_for_sure(token: Token, next: Token) -> bool {
+    !(token.kind == Kind::Operator && next.kind == Kind::Operator && token.end == next.start)
 }
 
 /// The kinds whose text counts.

@@ -110,6 +110,37 @@ proptest! {
         prop_assert_eq!(write.class, Class::Write);
     }
 
+    /// Whatever a worker remembers of other texts, a shape is that of the text's tokens alone.
+    #[test]
+    fn a_shape_does_not_depend_on_what_is_remembered(
+        words in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "a", "select", "current_setting", "$", "$", "$a$", "$$", "$1", "1", "1.", ".5", "1e", "e'", "u&\"", "'", "'", "''", "\"", "\\",
+                "+", "-", "=", "@", "/", "*", "/*", "*/", "--", "\n", " ", " ", "        ", "(", ")", ",", ".", "::", ":", ";", "@@x", "`", "#",
+                "abcdefghijklmnopqrstuvwxyz0123456789", "'a literal of some length'", "++++++++++++++++", "-+-+-+-+-+-+-+-+", "\u{e9}",
+            ]),
+            20..120,
+        ),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..6),
+    ) {
+        let names = names();
+        let secret = shape::Secret::new();
+        let mut texts = vec![words.clone()];
+        for (to, from) in changes {
+            let mut changed = texts.last().unwrap().clone();
+            *to.get_mut(&mut changed) = *from.get(&words);
+            texts.push(changed);
+        }
+        for lexing in lexings() {
+            let start = secret.start(&Context { lexing, ..context(&names) });
+            // The second time round everything is remembered that may be.
+            for text in texts.iter().chain(&texts).map(|words| words.concat()) {
+                let text = text.as_bytes();
+                prop_assert_eq!(start.shape(text, lexing), start.shape_anew(text, lexing));
+            }
+        }
+    }
+
     /// Texts that the cache takes for one have one verdict.
     #[test]
     fn one_shape_has_one_verdict(a in any::<prop::sample::Index>(), b in any::<prop::sample::Index>()) {

@@ -122,7 +122,8 @@ impl Composer<'_> {
                 self.skip(message);
                 write_message(self.out, b'D', &[b"S", MARKER.as_bytes(), &[0]]);
                 let name = String::from_utf8_lossy(self.get(message.name.clone())).into_owned();
-                self.reply.duplicate = Some(duplicate_error(&name));
+                // The first is the one that is told: behind it all is skipped.
+                self.reply.duplicate.get_or_insert_with(|| duplicate_error(&name));
             }
             Resolution::Statement(statement) => {
                 self.unsettle_anonymous();

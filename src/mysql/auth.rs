@@ -55,7 +55,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn proofs_are_those_of_the_drivers(password in "[^\0]{1,40}", nonce: [u8; NONCE]) {
+        fn a_proof_fits_its_password_and_no_other(password in "[^\0]{1,40}", nonce: [u8; NONCE]) {
             prop_assert!(is_right(&password, &nonce, &caching_sha2(&password, &nonce)));
             prop_assert!(!is_right(&(password.clone() + "x"), &nonce, &caching_sha2(&password, &nonce)));
             prop_assert_eq!(native(&password, &nonce).len(), 20);

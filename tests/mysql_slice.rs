@@ -1,5 +1,7 @@
 //! Promise: MySQL clients are served through the same seam, one to one with the primary.
 
+mod bytes;
+
 use crate::support::{Config, Primacy, own_mysql};
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Error, OptsBuilder, SslOpts};

@@ -85,6 +85,15 @@ pub enum Resolution {
     Duplicate,
 }
 
+/// MySQL's cancel request, which is a statement like others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kill {
+    /// Whose.
+    pub id: u32,
+    /// Its connection, not only its statement.
+    pub connection: bool,
+}
+
 /// A prepared statement, shared by all clients that prepared the same text under the same circumstances.
 #[derive(Debug)]
 pub struct Prepared {
@@ -238,6 +247,11 @@ pub trait Exchange: Default + Send + Sync + 'static {
 
     /// The `index`-th part.
     fn part(&self, index: usize) -> Part<'_>;
+
+    /// Whether the framed unit is a [`Kill`] and nothing else.
+    fn kill(&self) -> Option<Kill> {
+        None
+    }
 
     /// What the name of the `index`-th part stands for.
     fn resolve(&mut self, index: usize, resolution: Resolution);

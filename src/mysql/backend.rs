@@ -177,11 +177,15 @@ impl seam::Backend for Backend {
             Dirt::Unknown => {}
         }
         let database = Arc::clone(&self.cancel.identity.database);
-        if database.is_empty() {
-            return Err(io::Error::other("a database that was entered cannot be left again"));
-        }
         login::ask(&mut self.opened, RESET_CONNECTION, "").await.map_err(broken)?;
-        login::ask(&mut self.opened, INIT_DB, &database).await.map_err(broken)?;
+        if database.is_empty() {
+            let (rows, _) = login::ask(&mut self.opened, QUERY, "SELECT DATABASE()").await.map_err(broken)?;
+            if rows.first().and_then(|row| row.first()) != Some(&None) {
+                return Err(io::Error::other("a database that was entered cannot be left again"));
+            }
+        } else {
+            login::ask(&mut self.opened, INIT_DB, &database).await.map_err(broken)?;
+        }
         let (_, flags) = login::ask(&mut self.opened, QUERY, &self.names).await.map_err(broken)?;
         self.tx = if flags & status::IN_TRANSACTION == 0 { TxState::Idle } else { TxState::Open };
         self.tracked = Arc::default();

@@ -4,10 +4,10 @@ use super::answer;
 use super::backend::Backend;
 use super::handshake::Terms;
 use super::reply::{Reply, Step};
-use super::request::{Command, Framing, Shape};
+use super::request::{self, Command, Framing, Shape};
 use super::wire::{self, HEADER};
 use crate::engine::seam::{
-    Answer, Exchange as Seam, Inbound, Lost, Outcome, Part, Relay, Resolution, Treatment,
+    Answer, Exchange as Seam, Inbound, Kill, Lost, Outcome, Part, Relay, Resolution, Treatment,
 };
 use crate::engine::{Class, PinReason, TxState};
 use crate::error::ClientError;
@@ -259,6 +259,11 @@ impl Seam for Exchange {
 
     fn part(&self, _index: usize) -> Part<'_> {
         Part::Opaque(Class::Write, PinReason::OneToOne)
+    }
+
+    fn kill(&self) -> Option<Kill> {
+        let whole = self.inbox.bytes().get(HEADER..self.framed).filter(|_| self.pending.is_over())?;
+        request::kill(whole.strip_prefix(&[request::QUERY])?)
     }
 
     fn resolve(&mut self, _index: usize, _resolution: Resolution) {}

@@ -1,6 +1,7 @@
 //! The commands of a client: where they begin and end, which are passed on, and what answer each has. Pure.
 
 use super::wire::{self, HEADER};
+use crate::engine::seam::Kill;
 use crate::error::ClientError;
 
 /// Commands of at most this size are held whole, so that they can be sent again.
@@ -69,6 +70,31 @@ impl Command {
             _ => Self::Refuse(ClientError::new("08S01", 1047, "Unknown command")),
         }
     }
+}
+
+/// Reads `KILL [HARD | SOFT] [CONNECTION | QUERY] number`, as drivers and the command line send it.
+#[must_use]
+pub fn kill(text: &[u8]) -> Option<Kill> {
+    let text = text.trim_ascii();
+    // Nearly every text is told by its first word.
+    if !text.get(..4)?.eq_ignore_ascii_case(b"kill") {
+        return None;
+    }
+    let text = std::str::from_utf8(text).ok()?.trim_end_matches(';');
+    let mut words = text.split_ascii_whitespace().map(|word| (word, word.to_ascii_uppercase()));
+    if words.next()?.1 != "KILL" {
+        return None;
+    }
+    let mut word = words.next()?;
+    if matches!(&*word.1, "HARD" | "SOFT") {
+        word = words.next()?;
+    }
+    let connection = word.1 != "QUERY";
+    if matches!(&*word.1, "CONNECTION" | "QUERY") {
+        word = words.next()?;
+    }
+    let id = word.0.parse().ok()?;
+    words.next().is_none().then_some(Kill { id, connection })
 }
 
 /// What of a command is still to come. `FULL` is [`wire::FULL`] but in tests, which cannot have packets of 16 MiB.

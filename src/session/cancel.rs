@@ -2,7 +2,7 @@
 //!
 //! Invariant: a backend that a cancel is on its way to serves nobody else before the server has taken the cancel.
 
-use super::registry::Current;
+use super::registry::{ClientEntry, Current};
 use super::shared::Shared;
 use crate::clock;
 use crate::engine::seam::{Backend, Engine};
@@ -10,6 +10,7 @@ use crate::task;
 use crate::telemetry::ClusterCount;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::task::JoinHandle;
 
 /// A client's cancel request. Wrong or late ones do nothing: the protocol has no answer to them. Never queued behind anything.
 pub fn request<E: Engine>(shared: &Arc<Shared<E>>, id: u32, secret: &[u8]) {
@@ -22,17 +23,23 @@ pub fn request<E: Engine>(shared: &Arc<Shared<E>>, id: u32, secret: &[u8]) {
         tracing::debug!(id, "cancel request for a client that is not ours, or with a wrong secret");
         return;
     };
+    drop(cancel(shared, &entry));
+}
+
+/// Cancels what the client runs or waits for; what is returned ends when its server has taken it.
+pub(super) fn cancel<E: Engine>(shared: &Arc<Shared<E>>, entry: &ClientEntry) -> Option<JoinHandle<()>> {
     // Under the lock, so that the backend cannot be given back between the look and the mark.
     let current = entry.current.lock();
     match &*current {
-        Some(current) => send(shared, current),
+        Some(current) => return Some(send(shared, current)),
         None if entry.cancel_wait() => shared.stats.count(ClusterCount::CancelsSent),
         None => shared.stats.count(ClusterCount::CancelsDropped),
     }
+    None
 }
 
 /// Cancels what runs on `current`, and lets go of it when the server has taken the request.
-pub(super) fn send<E: Engine>(shared: &Arc<Shared<E>>, (node, target): &Current) {
+pub(super) fn send<E: Engine>(shared: &Arc<Shared<E>>, (node, target): &Current) -> JoinHandle<()> {
     target.coming.fetch_add(1, Ordering::AcqRel);
     shared.stats.count(ClusterCount::CancelsSent);
     let (shared, node, target) = (Arc::clone(shared), *node, Arc::clone(target));
@@ -49,5 +56,5 @@ pub(super) fn send<E: Engine>(shared: &Arc<Shared<E>>, (node, target): &Current)
         }
         target.coming.fetch_sub(1, Ordering::AcqRel);
         target.arrived.notify_waiters();
-    });
+    })
 }

@@ -8,6 +8,7 @@ mod early;
 mod effects;
 pub mod explain;
 mod judge;
+mod kill;
 mod local;
 mod login;
 mod plan;

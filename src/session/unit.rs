@@ -4,7 +4,7 @@ use super::core::{Core, Held};
 use super::plan::Plan;
 use super::registry::Activity;
 use super::run::End;
-use super::{checkout, explain, judge, local, settle};
+use super::{checkout, explain, judge, kill, local, settle};
 use crate::clock::{self, Tick};
 use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay, Treatment};
 use crate::engine::{Class, Dirt, NodeSet, PinReason, TxState};
@@ -59,6 +59,10 @@ pub(super) async fn serve<E: Engine>(
     if explain::wanted::<E::Exchange>(exchange, core.reading.lexing).is_some() {
         // Boxed, so that it does not make every session's future larger.
         return Box::pin(explain_route(core, exchange, client)).await;
+    }
+    if let Some(kill) = kill::wanted(core, exchange) {
+        Box::pin(kill::answer(core, exchange, kill)).await;
+        return flush::<E>(exchange, client).await;
     }
     let mut plan = core.plan.take().unwrap_or_default();
     judge::plan(core, exchange, &mut plan).await;

@@ -226,9 +226,14 @@ impl Exchange {
             self.stream_left += left;
         }
         if self.phase == Phase::Answering && self.extended_unsynced && self.request.end == Some(End::Query) {
-            self.phase = Phase::Either;
-            self.next_segment(true);
+            self.expect_either();
         }
+    }
+
+    // The server skips a Query behind an extended error: only a Sync is answered.
+    fn expect_either(&mut self) {
+        self.phase = Phase::Either;
+        self.next_segment(true);
     }
 
     // Sends what is released. Ready(Err) when the client is gone.

@@ -32,6 +32,9 @@ pub fn request(bytes: &[u8], piece: usize) -> Result<Vec<Seen>, ClientError> {
                 let text = if length < SEGMENT_MAX { get(&message.text) } else { Vec::new() };
                 seen.push((message.tag, length, get(&message.name), text));
             }
+            if request.end == Some(End::Terminate) {
+                return Ok(seen);
+            }
             start += request.length + streams;
             request.restart(matches!(request.end, Some(End::Flush | End::Streaming(_))));
         }

@@ -12,6 +12,9 @@ pub const SEGMENT_MAX: usize = 64 * 1024;
 /// Bytes that a message may have: the server's own limit (`PQ_LARGE_MESSAGE_LIMIT`).
 pub const MESSAGE_MAX: usize = 0x3fff_ffff;
 
+/// Bytes that a message without a text or values may have (`PQ_SMALL_MESSAGE_LIMIT`).
+const SMALL_MAX: usize = 10_000;
+
 /// One message of a segment: its tag, and where it and its fields lie, relative to the segment's first byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -40,7 +43,7 @@ pub enum End {
     Flush,
     /// One message whose last `0` bytes are still to come: they stream, and the unit goes on behind them.
     Streaming(usize),
-    /// Terminate.
+    /// Terminate; or a message that is longer than its type may be, at which a server hangs up without a word.
     Terminate,
 }
 
@@ -84,6 +87,12 @@ impl Request {
             else {
                 return Err(violation(format!("invalid message length {length} of message type {tag:#04x}")));
             };
+            if length > SMALL_MAX && matches!(tag, b'S' | b'H' | b'E' | b'D' | b'C' | b'c' | b'f' | b'X') {
+                self.end = Some(End::Terminate);
+                // Nothing behind it is looked at any more.
+                self.length = bytes.len();
+                return Ok(true);
+            }
             let span = self.scanned..self.scanned + 1 + length;
             let complete = span.end <= bytes.len();
             if !complete && (bytes.len() < SEGMENT_MAX || self.cut(bytes)) {
@@ -151,10 +160,10 @@ impl Request {
         })
     }
 
-    /// Whether the segment is a Flush and nothing else.
+    /// Whether the segment is a well-formed Flush and nothing else.
     #[must_use]
     pub fn is_bare_flush(&self) -> bool {
-        matches!(self.messages.as_slice(), [only] if only.tag == b'H')
+        matches!(self.messages.as_slice(), [only] if only.tag == b'H' && only.span.len() == 5)
     }
 
     /// The `index`-th message in neutral words.

@@ -422,6 +422,19 @@ fn errors() -> Vec<Script> {
             &[(&[run("SELECT 1/0"), query(&insert(4)), sync()], "Z"), (&ready, "Z")],
         ),
         script(
+            "a Query after an extended error that was flushed",
+            &[
+                (&[run("SELECT 1/0"), flush()], "E"),
+                (&[query(&insert(4))], ""),
+                (&[query(&insert(5)), sync()], "Z"),
+                (&[query("TABLE t")], "Z"),
+            ],
+        ),
+        script(
+            "a Query after a Describe of nothing",
+            &[(&[describe(b'S', "none"), query(&insert(4)), sync()], "Z"), (&[query("TABLE t")], "Z")],
+        ),
+        script(
             "a Query after an extended error, the Sync later",
             &[(&[run("SELECT 1/0"), query(&insert(4))], "E"), (&[sync()], "Z"), (&ready, "Z")],
         ),
@@ -1100,6 +1113,46 @@ fn odd() -> Vec<Script> {
                 (&[query("SELECT 1")], "Z"),
             ],
         ),
+        script("a Sync with a body", &[(&[raw(b'S', b"x")], "Z"), (&[query("SELECT 1")], "Z")]),
+        script(
+            "a Sync with a body behind a write",
+            &[(&[run(&insert(4)), raw(b'S', b"x"), query("TABLE t")], "ZZ")],
+        ),
+        script(
+            "a Sync with a body in a block",
+            &[(&[query("BEGIN")], "Z"), (&[raw(b'S', b"x")], "Z"), (&[query("SELECT 1")], "Z")],
+        ),
+        script(
+            "a Flush with a body",
+            &[
+                (&[raw(b'H', b"x")], "E"),
+                (&[query("SELECT 1"), flush()], ""),
+                (&[sync()], "Z"),
+                (&[query("SELECT 1")], "Z"),
+            ],
+        ),
+        script(
+            "a Flush with a body behind a Parse",
+            &[
+                (&[parse("s", "SELECT 1"), raw(b'H', b"x")], "E"),
+                (&[run(&insert(4)), sync()], "Z"),
+                (&[call("s", &[]), sync()], "Z"),
+            ],
+        ),
+        script(
+            "a Flush with a body before a write",
+            &[(&[raw(b'H', b"x"), run(&insert(4)), sync()], "Z"), (&[query("TABLE t")], "Z")],
+        ),
+        script(
+            "a Sync that is too long",
+            &[(&[query("SELECT 1"), run(&insert(4)), raw(b'S', &[0; 100_000])], "Z$")],
+        ),
+        script("a Flush that is too long", &[(&[run("SELECT 1"), raw(b'H', &[0; 10_000])], "$")]),
+        script("an Execute that is too long", &[(&[raw(b'E', &[0; 10_000])], "$")]),
+        script("a Describe that is too long", &[(&[raw(b'D', &[b'S'; 9_997])], "$")]),
+        script("a Close that is as long as can be", &[(&[close(&"s".repeat(9_994)), sync()], "Z")]),
+        script("a Close that is too long", &[(&[close(&"s".repeat(9_995)), sync()], "$")]),
+        script("a Terminate with a body", &[(&[query("SELECT 1"), raw(b'X', b"x")], "Z$")]),
         script("an unknown message type", &[(&[query("SELECT 1")], "Z"), (&[raw(b'!', b"")], "$")]),
         script(
             "large rows",

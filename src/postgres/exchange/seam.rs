@@ -156,6 +156,7 @@ impl Seam for Exchange {
     }
 
     fn compose(&mut self, backend: &mut Backend, treatment: Treatment) {
+        let failed = self.is_skipping() && self.extended_unsynced;
         if !self.is_mid_unit() {
             self.reply.begin();
             self.reply.settings.clear();
@@ -176,7 +177,8 @@ impl Seam for Exchange {
             &mut self.outbox,
         );
         self.copies_sent += self.request.messages.iter().filter(|m| matches!(m.tag, b'c' | b'f')).count();
-        self.extended_unsynced |= self.request.messages.iter().any(|m| matches!(m.tag, b'P' | b'B' | b'E'));
+        let extended = |tag| matches!(tag, b'P' | b'B' | b'E' | b'D' | b'C' | b'H');
+        self.extended_unsynced |= self.request.messages.iter().any(|m| extended(m.tag));
         if self.extended_unsynced && self.request.end == Some(End::Query) {
             // After an error the server answers nothing before the Sync: there is no end to wait for and then to repeat.
             self.reply.let_go();
@@ -202,8 +204,10 @@ impl Seam for Exchange {
             }
             _ => {
                 self.phase = Phase::Answering;
-                if self.request.end == Some(End::Sync) {
-                    self.extended_unsynced = false;
+                match self.request.end {
+                    Some(End::Sync) => self.extended_unsynced = false,
+                    Some(End::Query) if failed => self.expect_either(),
+                    _ => {}
                 }
             }
         }

@@ -183,7 +183,7 @@ impl<P: Probe> Rounder<P> {
     fn due(&self, now: Tick) -> Tick {
         let state = self.watch.state();
         let monitor = &self.watch.settings().monitor;
-        let pause = if state.rounds.is_asked(now) {
+        let pause = if state.rounds.is_asked(now) || state.rounds.is_owed(self.round.started) {
             monitor.min_interval
         } else if state.has_suspects() || self.watch.has_doubts() {
             monitor.min_interval.max(RETRY)

@@ -16,6 +16,8 @@ const EXPECTED_AT_FIRST: Duration = Duration::from_millis(2);
 pub struct Rounds {
     completed: AtomicU64,
     asked: AtomicU64,
+    // Somebody asked for one round then.
+    owed: AtomicU64,
     // The first question that no replica has been fresh enough for yet; 0 = none.
     open: AtomicU64,
     expected: AtomicU64,
@@ -28,6 +30,7 @@ impl Default for Rounds {
         Self {
             completed: AtomicU64::new(0),
             asked: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
             open: AtomicU64::new(0),
             expected: AtomicU64::new(nanos(EXPECTED_AT_FIRST)),
             done: Notify::new(),
@@ -45,6 +48,12 @@ impl Rounds {
             // A race between two askers is harmless: both moments are "now".
             self.open.store(now.0, Ordering::Release);
         }
+        self.wake.notify_one();
+    }
+
+    /// Somebody may read soon: one round will do. Whoever then finds that it did not, asks.
+    pub fn ask_once(&self) {
+        self.owed.store(clock::now().0, Ordering::Release);
         self.wake.notify_one();
     }
 
@@ -76,6 +85,11 @@ impl Rounds {
     pub(super) fn is_asked(&self, now: Tick) -> bool {
         let asked = Tick(self.asked.load(Ordering::Acquire));
         asked != Tick::ZERO && now.since(asked) < ASKED_FOR
+    }
+
+    /// Whether a round is owed to somebody who asked after the last one began, at `started`.
+    pub(super) fn is_owed(&self, started: Tick) -> bool {
+        self.owed.load(Ordering::Acquire) >= started.0
     }
 
     /// Waits until somebody asks; a question from before counts. Cancel safe.
@@ -128,6 +142,16 @@ mod tests {
         rounds.complete(Tick::ZERO, clock::now());
         assert_eq!(waiter.await.unwrap(), 1);
         assert_eq!(rounds.after(0).await, 1);
+    }
+
+    #[test]
+    fn one_round_is_owed_until_it_begins() {
+        let rounds = Rounds::default();
+        let started = clock::now();
+        assert!(!rounds.is_owed(started));
+        rounds.ask_once();
+        assert!(rounds.is_owed(started) && !rounds.is_asked(clock::now()));
+        assert!(!rounds.is_owed(clock::now().plus(Duration::from_nanos(1))));
     }
 
     #[test]

@@ -64,7 +64,7 @@ async fn admit<E: Front>(
     let limits = E::access(door, &user, found.map_or(&database, |d| &d.name)).await?;
     let limits = if superuser { Limits::default() } else { limits };
     // What the first query must see is proved while the client is being greeted.
-    shared.state.rounds.ask();
+    shared.state.rounds.ask_once();
     let place = enter(shared, client, id, (&user, &database), &parameters, settings.pool.max_clients)?;
     let (ours, theirs): (Vec<_>, Vec<_>) =
         parameters.into_iter().partition(|(name, _)| name.to_ascii_lowercase().starts_with("primacy."));

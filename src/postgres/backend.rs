@@ -3,7 +3,6 @@
 use super::auth::KeyCache;
 use super::login::{self, Target};
 use super::names::Name;
-use super::said::refusal;
 use super::told::Description;
 use super::{state, wire};
 use crate::clock::{self, Tick};
@@ -109,7 +108,7 @@ pub struct Connector {
 struct OwnAnswer {
     rows: Vec<Vec<Option<String>>>,
     settings: Vec<(Box<str>, Box<str>)>,
-    error: Option<seam::Refusal>,
+    error: Option<wire::ServerError>,
 }
 
 impl Backend {
@@ -127,7 +126,7 @@ impl Backend {
             match tag {
                 b'D' => answer.rows.push(row(&body)),
                 b'S' => answer.settings.extend(setting(&body)),
-                b'E' => answer.error = Some(refusal(&body)),
+                b'E' => answer.error = Some(wire::ServerError::parse(&body)),
                 b'Z' => {
                     self.tx = if body == b"I" { TxState::Idle } else { TxState::Open };
                     break;
@@ -154,7 +153,7 @@ impl Backend {
     async fn own_checked(&mut self, text: &str) -> io::Result<()> {
         match self.own(text).await?.error {
             None => Ok(()),
-            Some(error) => Err(io::Error::other(error.message)),
+            Some(error) => Err(io::Error::other(String::from(error.message))),
         }
     }
 
@@ -236,7 +235,7 @@ impl Backend {
             )
             .await?;
         if let Some(error) = answer.error {
-            return Err(io::Error::other(error.message));
+            return Err(io::Error::other(String::from(error.message)));
         }
         let field = |i: usize| answer.rows.first().and_then(|row| row.get(i)).and_then(Option::as_deref);
         // The identifier is printed as a signed number; its bits are what counts.
@@ -373,7 +372,13 @@ impl seam::Backend for Backend {
             .await
             .map_err(|error| ClientError::new("08006", 2013, format!("the server was lost: {error}")))?;
         if let Some(error) = answer.error {
-            return Err(ClientError::server(error.sqlstate, 0, error.message));
+            let sqlstate = error.sqlstate.as_bytes().try_into().unwrap_or(*b"XX000");
+            let told = ClientError::server(sqlstate, 0, error.message);
+            return Err(ClientError {
+                detail: error.detail.map(String::from),
+                hint: error.hint.map(String::from),
+                ..told
+            });
         }
         self.dirt = Dirt::Clean;
         self.tracked = Arc::clone(wanted);

@@ -279,7 +279,10 @@ async fn carry<E: Engine>(core: &mut Core<E>) -> Result<(), ClientError> {
         Ok(_) => Ok(()),
         Err(error) => {
             core.drop_backend();
-            Err(error.detail("The session's settings could not be carried to another server connection."))
+            // At the login it is the client's own wish that the server refuses; the server's own words say it best.
+            let explained = core.greeting.is_empty() || error.detail.is_some();
+            let carried = "The session's settings could not be carried to another server connection.";
+            Err(if explained { error } else { error.detail(carried) })
         }
     }
 }

@@ -1,17 +1,17 @@
 //! The start-up parameter `options`: what the server makes of it, we make of it.
 
-use crate::support::{Database, Servers};
+use crate::support::{Config, Database, Primacy, Servers};
 use primacy::postgres::handshake::options;
 use tokio_postgres::{Client, NoTls};
 
-async fn connect(servers: &Servers, database: &Database, options: Option<&str>) -> Result<Client, String> {
+fn config(host: &str, port: u16, database: &Database) -> tokio_postgres::Config {
     let mut config = tokio_postgres::Config::new();
+    config.host(host).port(port).user(&database.user).dbname(&database.name).password(&database.password);
     config
-        .host(&servers.endpoints[0].host)
-        .port(servers.endpoints[0].port)
-        .user(&database.user)
-        .dbname(&database.name)
-        .password(&database.password);
+}
+
+async fn connect(servers: &Servers, database: &Database, options: Option<&str>) -> Result<Client, String> {
+    let mut config = config(&servers.endpoints[0].host, servers.endpoints[0].port, database);
     options.map(|options| config.options(options));
     match config.connect(NoTls).await {
         Ok((client, connection)) => {
@@ -121,4 +121,22 @@ async fn options_mean_what_they_mean_to_the_server() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_start_up_setting_is_refused_in_the_servers_words() {
+    let servers = Servers::postgres().await;
+    let database = servers.fresh_database().await;
+    let primacy = Primacy::start(Config::new(&servers.yaml())).await;
+    for text in ["-c work_mem=x", "-c no_such_setting=1", "-c datestyle=nowhere", "-c max_connections=5"] {
+        let told = async |host: &str, port| {
+            let mut config = config(host, port, &database);
+            let error = config.options(text).connect(NoTls).await.map(|_| ()).unwrap_err();
+            let error = error.as_db_error().unwrap();
+            let more = (error.detail().map(str::to_owned), error.hint().map(str::to_owned));
+            (error.severity().to_owned(), error.code().clone(), error.message().to_owned(), more)
+        };
+        let theirs = told(&servers.endpoints[0].host, servers.endpoints[0].port).await;
+        assert_eq!(told("127.0.0.1", primacy.port).await, theirs, "{text}");
+    }
 }

@@ -68,3 +68,21 @@ async fn a_channel_less_leaves_the_others() {
     };
     tokio::select! { () = driver => panic!("the connection ended"), () = work => {} }
 }
+
+/// Drivers prepare a text, and run it in another unit: what we answer ourselves, we answer in that way, too.
+#[tokio::test]
+async fn settings_of_ours_can_be_prepared() {
+    let (_, database, primacy) = start().await;
+    let client =
+        shared::connect("127.0.0.1", primacy.port, &database.name, &database.user, &database.password)
+            .await
+            .unwrap();
+    let show = client.prepare("SHOW primacy.route").await.unwrap();
+    let route = async || client.query_one(&show, &[]).await.unwrap().get::<_, String>(0);
+    let set = client.prepare("SET primacy.route = 'primary'").await.unwrap();
+    assert_eq!(route().await, "auto", "it was only prepared");
+    client.execute(&set, &[]).await.unwrap();
+    assert_eq!(route().await, "primary");
+    let explained = client.query("EXPLAIN ROUTE SELECT 1", &[]).await.unwrap_err();
+    assert_eq!(explained.code().map(|code| code.code().to_owned()), Some("0A000".to_owned()), "{explained}");
+}

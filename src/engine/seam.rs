@@ -295,8 +295,8 @@ pub trait Exchange: Default + Send + Sync + 'static {
     /// Parts whose preparation the server confirmed in this unit, by number within the unit.
     fn confirmed(&self) -> &[u16];
 
-    /// Answers the framed unit by ourselves, one answer for each text or run in it.
-    fn answer(&mut self, answers: &[Answer<'_>], tx: TxState);
+    /// Answers the framed unit by ourselves: for each text, and for each statement that is prepared, described or run in it, the part and the answer.
+    fn answer(&mut self, answers: &[(usize, Answer<'_>)], tx: TxState);
 
     /// Answers the framed unit (or what is left of it) with an error; skips to where the protocol goes on.
     fn refuse(&mut self, error: &ClientError, tx: TxState);

@@ -6,14 +6,14 @@ use crate::engine::seam::Answer;
 
 /// The answers to one command, in packets numbered from `sequence` on.
 pub(super) fn answers(
-    answers: &[Answer<'_>],
+    answers: &[(usize, Answer<'_>)],
     mut sequence: u8,
     deprecates_eof: bool,
     tx: TxState,
 ) -> Vec<u8> {
     let mut out = Vec::new();
     let open = if tx == TxState::Idle { 0 } else { status::IN_TRANSACTION };
-    for (index, answer) in answers.iter().enumerate() {
+    for (index, (_, answer)) in answers.iter().enumerate() {
         let more = if index + 1 < answers.len() { status::MORE_RESULTS } else { 0 };
         let status = status::AUTOCOMMIT | open | more;
         sequence = match answer {

@@ -337,7 +337,7 @@ impl Seam for Exchange {
         &[]
     }
 
-    fn answer(&mut self, answers: &[Answer<'_>], tx: TxState) {
+    fn answer(&mut self, answers: &[(usize, Answer<'_>)], tx: TxState) {
         let out = answer::answers(answers, self.pending.next, self.terms.deprecates_eof(), tx);
         self.drop_command(None);
         self.say(&out);

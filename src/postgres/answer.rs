@@ -6,31 +6,28 @@ use crate::engine::TxState;
 use crate::engine::seam::Answer;
 use crate::error::ClientError;
 
-/// Answers a whole segment: one answer for each text (Query) or for each statement that is prepared in it.
+/// Answers a whole segment; each answer with the message that it belongs to.
 pub(super) fn answer(
     segment: &[u8],
     request: &Request,
-    answers: &[Answer<'_>],
+    answers: &[(usize, Answer<'_>)],
     tx: TxState,
     out: &mut Vec<u8>,
 ) {
     if request.end == Some(End::Query) {
-        for answer in answers {
+        for (_, answer) in answers {
             describe(answer, out);
             complete(answer, out);
         }
         wire::ready_for_query(out, tx);
         return;
     }
-    // Each statement's Parse stands before what uses it.
-    let mut next = answers.iter();
+    // Portals and what follows a Parse are of the statement that was named last.
     let mut current = None;
-    for message in &request.messages {
+    for (index, message) in request.messages.iter().enumerate() {
+        current = answers.iter().find(|(part, _)| *part == index).map(|(_, answer)| answer).or(current);
         match message.tag {
-            b'P' => {
-                current = next.next();
-                wire::parse_complete(out);
-            }
+            b'P' => wire::parse_complete(out),
             b'B' => wire::bind_complete(out),
             b'D' => {
                 if request.kind(message, segment) == b'S' {

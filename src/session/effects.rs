@@ -6,7 +6,7 @@ use super::settle::pin_session;
 use crate::engine::seam::{Backend, Engine, Exchange, Outcome};
 use crate::engine::tracked::Tracked;
 use crate::engine::{Certainty, Pin, PinReason, TxState};
-use crate::sql::{Change, Effect, Value};
+use crate::sql::{Change, Value};
 use std::sync::Arc;
 
 /// Takes over what a settled unit did to the session's state.
@@ -37,11 +37,11 @@ pub(super) fn take_over<E: Engine>(
     let outside = was == TxState::Idle && outcome.tx == TxState::Idle && outcome.transactions == 0;
     let mut wanted = Tracked::clone(&core.wanted);
     let mut carried = core.held.as_ref().map(|held| Tracked::clone(held.lease.tracked())).unwrap_or_default();
-    for (index, verdict) in &plan.effects {
-        let Effect::Changes(changes) = &verdict.effect else { continue };
-        for change in changes {
-            if let Some(pin) = apply(core, exchange, *index, change, outside, (&mut wanted, &mut carried)) {
-                pin_session(core, pin, verdict.command);
+    for wish in plan.effects.iter().filter(|wish| wish.runs) {
+        for change in wish.changes() {
+            if let Some(pin) = apply(core, exchange, wish.part, change, outside, (&mut wanted, &mut carried))
+            {
+                pin_session(core, pin, wish.verdict.command);
             }
         }
     }

@@ -48,7 +48,7 @@ pub(super) async fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exch
     }
     let lines: Vec<String> =
         inside(core, &statement).await.into_iter().map(|(step, found)| format!("{step}: {found}")).collect();
-    exchange.answer(&[Answer::Rows { column: "ROUTE", values: &lines }], core.tx);
+    exchange.answer(&[(0, Answer::Rows { column: "ROUTE", values: &lines })], core.tx);
 }
 
 async fn inside<E: Engine>(core: &Core<E>, statement: &[u8]) -> Rows {

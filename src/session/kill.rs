@@ -14,7 +14,7 @@ pub(super) fn wanted<E: Engine>(core: &Core<E>, exchange: &E::Exchange) -> Optio
 /// Answers the unit.
 pub(super) async fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut Box<E::Exchange>, kill: Kill) {
     match run(core, kill).await {
-        Ok(()) => exchange.answer(&[Answer::Done("KILL")], core.tx),
+        Ok(()) => exchange.answer(&[(0, Answer::Done("KILL"))], core.tx),
         Err(error) => exchange.refuse(&error, core.tx),
     }
 }

@@ -1,12 +1,12 @@
 //! What the proxy answers by itself: its own settings, and statements about names that only it knows.
 
 use super::core::Core;
-use super::plan::{Plan, answered_here};
+use super::plan::{Plan, Wish, answered_here};
 use crate::config::settings::{Consistency, RouteSetting};
 use crate::engine::seam::{Answer, Engine, Exchange};
 use crate::engine::{PinReason, TxState};
 use crate::error::ClientError;
-use crate::sql::{Change, Effect};
+use crate::sql::Change;
 use std::sync::Arc;
 
 /// Whether the whole unit is answered here.
@@ -21,28 +21,25 @@ pub(super) fn answers<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
             PinReason::Listen | PinReason::AdvisoryLock | PinReason::HoldCursor | PinReason::TempObject
         )
     });
-    let discards = changes(plan).any(|change| matches!(change, Change::DiscardAll));
-    let deallocates = changes(plan).any(|change| match change {
+    let discards = wishes(plan).any(|change| matches!(change, Change::DiscardAll));
+    let deallocates = wishes(plan).any(|change| match change {
         Change::DeallocateAll => true,
         Change::Deallocate(name) => core.statements.find(name.as_bytes()).is_none(),
         _ => false,
     });
     // It must stand alone: a server says what it thinks of it in company.
-    let in_company = changes(plan).nth(1).is_some();
+    let in_company = plan.changes().nth(1).is_some();
     let there = (discards && (core.held.is_some() || in_company)) || (deallocates && statements_there);
     !there
 }
 
-fn changes(plan: &Plan) -> impl Iterator<Item = &Change> {
-    plan.effects.iter().flat_map(|(_, verdict)| match &verdict.effect {
-        Effect::Changes(changes) => changes.iter(),
-        _ => [].iter(),
-    })
+fn wishes(plan: &Plan) -> impl Iterator<Item = &Change> {
+    plan.effects.iter().flat_map(Wish::changes)
 }
 
 /// A setting of ours with a value that it does not have, or among statements that a server runs.
 pub(super) fn refuses<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> Option<ClientError> {
-    let ours = changes(plan).any(|change| matches!(change, Change::Primacy { .. } | Change::ShowPrimacy(_)));
+    let ours = wishes(plan).any(|change| matches!(change, Change::Primacy { .. } | Change::ShowPrimacy(_)));
     if ours && !exchange.is_mid_unit() && plan.needs_server && core.tx != TxState::Failed {
         return Some(
             ClientError::new(
@@ -58,36 +55,57 @@ pub(super) fn refuses<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &
 
 /// Answers the unit.
 pub(super) fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Plan) {
-    let mut texts = Vec::new();
-    let mut failed = None;
-    let all: Vec<Change> = changes(plan).cloned().collect();
-    debug_assert!(all.iter().all(answered_here));
-    for change in &all {
-        match one(core, exchange, change) {
-            Ok(text) => texts.push(text),
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
+    match all(core, exchange, plan) {
+        Err(error) => {
+            core.statements.undo();
+            exchange.refuse(&error, core.tx);
+        }
+        Ok(texts) => {
+            let parts = exchange.base()..exchange.base() + exchange.parts();
+            let parts: Vec<u16> = parts.filter_map(|part| part.try_into().ok()).collect();
+            core.statements.confirm(&parts);
+            let answers: Vec<_> = texts.iter().map(|(part, text)| (*part, text.answer())).collect();
+            exchange.answer(&answers, core.tx);
         }
     }
-    core.statements.undo();
-    if let Some(error) = failed {
-        return exchange.refuse(&error, core.tx);
+}
+
+fn all<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut E::Exchange,
+    plan: &Plan,
+) -> Result<Vec<(usize, Text)>, ClientError> {
+    let mut texts = Vec::new();
+    for wish in &plan.effects {
+        for change in wish.changes() {
+            debug_assert!(answered_here(change));
+            let text = if wish.runs { one(core, exchange, change)? } else { described(core, change)? };
+            texts.push((wish.part, text));
+        }
     }
-    let answers: Vec<Answer<'_>> = texts
-        .iter()
-        .map(|text| match text {
-            Text::Done(tag) => Answer::Done(tag),
-            Text::Row(column, value) => Answer::Row { column, value },
-        })
-        .collect();
-    exchange.answer(&answers, core.tx);
+    Ok(texts)
 }
 
 enum Text {
     Done(&'static str),
     Row(String, String),
+}
+
+impl Text {
+    fn answer(&self) -> Answer<'_> {
+        match self {
+            Self::Done(tag) => Answer::Done(tag),
+            Self::Row(column, value) => Answer::Row { column, value },
+        }
+    }
+}
+
+// What is only prepared or described changes nothing, but has columns or none.
+fn described<E: Engine>(core: &Core<E>, change: &Change) -> Result<Text, ClientError> {
+    match change {
+        Change::ShowPrimacy(name) => Ok(Text::Row(format!("primacy.{name}"), show(core, name)?)),
+        _ => Ok(Text::Done("")),
+    }
 }
 
 fn one<E: Engine>(

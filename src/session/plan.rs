@@ -10,6 +10,17 @@ use crate::sql::{Change, Context, Effect, Hint, HintedLevel, Reason, Transaction
 use smallvec::SmallVec;
 use std::sync::Arc;
 
+/// A change of session state that a segment asks for.
+#[derive(Debug)]
+pub(super) struct Wish {
+    /// The part that it stands at.
+    pub(super) part: usize,
+    /// Whether it is run there: what is only prepared or described changes nothing.
+    pub(super) runs: bool,
+    /// The verdict with that effect.
+    pub(super) verdict: Arc<Verdict>,
+}
+
 /// What a segment does.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -27,8 +38,8 @@ pub(super) struct Plan {
     pub(super) mixed: bool,
     /// The verdict that gave it its class.
     pub(super) verdict: Option<Arc<Verdict>>,
-    /// Verdicts with an effect on the session, and the part each stands at.
-    pub(super) effects: SmallVec<[(usize, Arc<Verdict>); 1]>,
+    /// What it does to the session, or would if it were run.
+    pub(super) effects: SmallVec<[Wish; 1]>,
     /// A pin that it brings with it.
     pub(super) pin: Option<Pin>,
     /// What it does to transactions; of several `Other`.
@@ -98,6 +109,16 @@ pub(super) struct Judge<'a> {
     pub(super) circumstances: Circumstances,
 }
 
+impl Wish {
+    /// What is asked for, in its order.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
+        match &self.verdict.effect {
+            Effect::Changes(changes) => changes.iter(),
+            _ => [].iter(),
+        }
+    }
+}
+
 impl Plan {
     /// Judges the framed segment of `exchange`, resolves its names, and notes in `statements` what it prepares and forgets.
     pub(super) fn make<X: Exchange>(
@@ -116,17 +137,19 @@ impl Plan {
                 Part::Prepare { name, text, body } => {
                     let prepared = judge.store.get(judge.circumstances, body, text);
                     plan.prepares += 1;
-                    plan.judge(index, text, judge);
+                    plan.judge((index, false), text, judge);
                     let resolution = statements.prepare(base + index, name, &prepared);
                     exchange.resolve(index, resolution);
                 }
                 Part::Use { name, runs } => {
                     plan.runs += u32::from(runs);
                     let found = statements.find(name);
-                    if let Some(entry) = found
-                        && !statements.is_pending(name)
-                    {
-                        plan.recall(index, entry, judge);
+                    if let Some(entry) = found {
+                        if !statements.is_pending(name) {
+                            plan.recall((index, runs), entry, judge);
+                        } else if base > 0 || !plan.effects.is_empty() {
+                            plan.act((index, runs), entry, judge);
+                        }
                     }
                     plan.needs_server |= found.is_none();
                     let statement = found.map(|entry| Arc::clone(&entry.prepared));
@@ -158,22 +181,30 @@ impl Plan {
     }
 
     // A prepared statement carries its verdict, as long as its circumstances hold and no node taught better.
-    fn recall(&mut self, index: usize, entry: &Entry, judge: &Judge<'_>) {
+    fn recall(&mut self, at: (usize, bool), entry: &Entry, judge: &Judge<'_>) {
         let same = entry.circumstances == judge.circumstances;
         if let Some(memo) = entry.memo.load().as_deref().filter(|_| same) {
             self.hint = memo.hint.or(self.hint);
             self.level = memo.level.or(self.level);
-            return self.add(index, &memo.verdict, memo.cleared.clone());
+            return self.add(at, &memo.verdict, memo.cleared.clone());
         }
         let mut alone = Self::default();
-        alone.judge(index, entry.prepared.text(), judge);
+        alone.judge(at, entry.prepared.text(), judge);
         let lasting =
             alone.unknown.is_empty() && !alone.names_unknown && alone.effects.is_empty() && !alone.early;
         if let Some(verdict) = alone.verdict.filter(|_| lasting && same) {
             let cleared = judge.catalog.cleared(judge.path, &verdict.relations);
             entry.memo.store(Some(Arc::new(Memo { verdict, cleared, hint: alone.hint, level: alone.level })));
         }
-        self.judge(index, entry.prepared.text(), judge);
+        self.judge(at, entry.prepared.text(), judge);
+    }
+
+    // A statement that this very unit prepares is judged already; the session is changed where it is run.
+    fn act(&mut self, (part, runs): (usize, bool), entry: &Entry, judge: &Judge<'_>) {
+        let verdict = judge.verdicts.judge(entry.prepared.text(), &judge.context);
+        if matches!(verdict.effect, Effect::Changes(_)) {
+            self.effects.push(Wish { part, runs, verdict });
+        }
     }
 
     /// What one text would do.
@@ -191,14 +222,15 @@ impl Plan {
     fn text(&mut self, index: usize, text: &[u8], judge: &Judge<'_>) {
         self.runs += 1;
         self.simple = true;
-        self.judge(index, text, judge);
+        self.judge((index, true), text, judge);
     }
 
-    fn judge(&mut self, index: usize, text: &[u8], judge: &Judge<'_>) {
+    // `at`: the part, and whether the text is run there.
+    fn judge(&mut self, at: (usize, bool), text: &[u8], judge: &Judge<'_>) {
         self.hints(text);
         let verdict = judge.verdicts.judge(text, &judge.context);
         self.early |= super::early::may_be_switched_on(text, &verdict);
-        self.add(index, &verdict, judge.catalog.cleared(judge.path, &verdict.relations));
+        self.add(at, &verdict, judge.catalog.cleared(judge.path, &verdict.relations));
         self.names_unknown |= judge.context.names.is_none();
     }
 
@@ -214,7 +246,7 @@ impl Plan {
     }
 
     /// Adds what one verdict says, its relations being `cleared`.
-    pub(super) fn add(&mut self, index: usize, verdict: &Arc<Verdict>, cleared: Cleared) {
+    fn add(&mut self, (part, runs): (usize, bool), verdict: &Arc<Verdict>, cleared: Cleared) {
         self.raise(verdict.class, Some(verdict));
         self.repeatable &= verdict.repeatable;
         self.ddl |= verdict.ddl;
@@ -223,7 +255,7 @@ impl Plan {
         match &verdict.effect {
             Effect::None => {}
             Effect::Changes(changes) => {
-                self.effects.push((index, Arc::clone(verdict)));
+                self.effects.push(Wish { part, runs, verdict: Arc::clone(verdict) });
                 // Each statement that we answer is one change: more statements than changes means that a server has something to run.
                 let all_ours =
                     changes.iter().all(answered_here) && changes.len() == usize::from(verdict.statements);
@@ -286,11 +318,9 @@ impl Plan {
         }
     }
 
-    fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.effects.iter().flat_map(|(_, verdict)| match &verdict.effect {
-            Effect::Changes(changes) => changes.iter(),
-            _ => [].iter(),
-        })
+    /// The changes that it makes.
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.effects.iter().filter(|wish| wish.runs).flat_map(Wish::changes)
     }
 
     /// Whether settings return to the client's start-up values: not to the server's, which it would report.

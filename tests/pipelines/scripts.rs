@@ -816,6 +816,38 @@ fn prepared() -> Vec<Script> {
             &[(&[one(), sync()], "Z"), (&[query("DISCARD ALL")], "Z"), (&[call("s", &["1"]), sync()], "Z")],
         ),
         script(
+            "what is only prepared or described sets nothing",
+            &[
+                (&[parse("s", "SET work_mem = '7MB'"), describe(b'S', "s"), sync()], "Z"),
+                (&[query("SHOW work_mem")], "Z"),
+                (&[call("s", &[]), sync()], "Z"),
+                (&[query("SHOW work_mem")], "Z"),
+                (&[query("RESET work_mem")], "Z"),
+                (&[describe(b'S', "s"), sync()], "Z"),
+                (&[parse("", "SET work_mem = '8MB'"), run("SELECT 1"), sync()], "Z"),
+                (&[query("SHOW work_mem")], "Z"),
+                (&[parse("f", "SET work_mem = '9MB'"), describe(b'S', "f"), flush()], "n"),
+                (&[call("f", &[]), sync()], "Z"),
+                (&[query("SHOW work_mem")], "Z"),
+            ],
+        ),
+        script(
+            "DEALLOCATE ALL and DISCARD ALL, prepared first",
+            &[
+                (&[parse("q", "SELECT 1"), sync()], "Z"),
+                (&[parse("s", "DEALLOCATE ALL"), describe(b'S', "s"), sync()], "Z"),
+                (&[call("q", &[]), sync()], "Z"),
+                (&[call("s", &[]), sync()], "Z"),
+                (&[call("q", &[]), sync()], "Z"),
+                (&[call("s", &[]), sync()], "Z"),
+                (&[query("SET work_mem = '7MB'")], "Z"),
+                (&[parse("d", "DISCARD ALL"), describe(b'S', "d"), sync()], "Z"),
+                (&[query("SHOW work_mem")], "Z"),
+                (&[call("d", &[]), sync()], "Z"),
+                (&[query("SHOW work_mem")], "Z"),
+            ],
+        ),
+        script(
             "DEALLOCATE of either kind",
             &[
                 (&[one(), sync()], "Z"),

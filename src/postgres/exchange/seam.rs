@@ -288,7 +288,7 @@ impl Seam for Exchange {
         &self.reply.confirmed
     }
 
-    fn answer(&mut self, answers: &[Answer<'_>], tx: TxState) {
+    fn answer(&mut self, answers: &[(usize, Answer<'_>)], tx: TxState) {
         self.told.clear();
         let mut bytes = std::mem::take(&mut self.reply.tell);
         let segment = self.inbox.bytes().get(..self.request.length).unwrap_or_default();

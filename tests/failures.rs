@@ -251,7 +251,7 @@ async fn account(port: u16, written: Vec<(i32, Told)>) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_primary_killed_and_restarted_within_the_hold() {
     let servers = own_cluster(2).await;
-    let primacy = front(&servers, &["failover: { hold: 50s }"]).await;
+    let primacy = front(&servers, &["failover: { hold: 2m }"]).await;
     primacy.expect_log("node does not answer");
     primacy.expect_log("no primary");
     let port = primacy.port;
@@ -345,7 +345,7 @@ async fn a_lost_transaction_leaves_no_write_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn somebody_promotes_a_replica() {
     let servers = own_cluster(2).await;
-    let primacy = front(&servers, &["failover: { hold: 50s }"]).await;
+    let primacy = front(&servers, &["failover: { hold: 2m }"]).await;
     primacy.expect_log("node does not answer");
     primacy.expect_log("no primary");
     let port = primacy.port;
@@ -387,7 +387,7 @@ async fn somebody_promotes_a_replica() {
 async fn a_commit_amid_a_unit_is_asked_about_before_it_is_passed_on() {
     use crate::pipelines::scripts::{query, run, sync};
     let servers = own_cluster(1).await;
-    let primacy = front(&servers, &["failover: { hold: 50s }"]).await;
+    let primacy = front(&servers, &["failover: { hold: 2m }"]).await;
     let database = Database { name: DATABASE.into(), user: APP.user.into(), password: APP.password.into() };
     let holder = shared::connect("127.0.0.1", servers.endpoints()[0].port, DATABASE, APP.user, APP.password);
     let holder = holder.await.unwrap();

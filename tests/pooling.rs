@@ -287,8 +287,12 @@ async fn five_hundred_clients_share_five_backends() {
     let admin = servers.admin(0, "postgres").await;
     let count =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'";
-    let backends: i64 = admin.query_one(count, &[&database.name]).await.unwrap().get(0);
-    assert!(backends <= 6, "{backends} backends on the primary for a pool of 5");
+    // One more asks for the catalog. A server's process outlives its connection by a moment.
+    eventually("no more than five backends and the catalog's", async || {
+        let backends: i64 = admin.query_one(count, &[&database.name]).await.unwrap().get(0);
+        (backends <= 6).then_some(())
+    })
+    .await;
     assert_eq!(first.value("/* primacy:primary */ SELECT count(*) FROM t").await, "1500");
 }
 

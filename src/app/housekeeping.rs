@@ -3,10 +3,10 @@
 use crate::clock;
 use crate::cluster::{Health, Role};
 use crate::config::settings::UserSecret;
-use crate::engine::NodeId;
 use crate::engine::door::Front;
 use crate::engine::identity::Credentials;
 use crate::engine::seam::Backend;
+use crate::engine::{Epoch, NodeId};
 use crate::error::ClientError;
 use crate::pool::Permit;
 use crate::session::{Lane, Shared};
@@ -21,7 +21,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Ages and closes what is idle, follows restarts and changes of role.
 pub(super) async fn housekeeping<E: Front>(shared: Arc<Shared<E>>, mut stop: watch::Receiver<bool>) {
     let mut known: Vec<(u64, Role, bool)> = Vec::new();
-    let mut epoch = None;
+    // What was loaded before the first primary was found is not kept anyway: that one drops nothing.
+    let mut epoch = Epoch(1);
     loop {
         tokio::select! {
             biased;
@@ -47,7 +48,8 @@ pub(super) async fn housekeeping<E: Front>(shared: Arc<Shared<E>>, mut stop: wat
                 *known = is;
             }
         }
-        if epoch.replace(view.epoch) != Some(view.epoch) {
+        if view.epoch > epoch {
+            epoch = view.epoch;
             shared.forget_greetings();
             shared.catalogs.forget_all();
         }

@@ -73,7 +73,7 @@ async fn probes_metrics_and_status_show_what_is_so() {
     let shown = run(&primacy, &["status"]);
     let text = String::from_utf8(shown.stdout).unwrap();
     for part in
-        ["cluster main (postgres)", "promise   session consistency", &servers.endpoints[1].name, "1 of 10000"]
+        ["cluster main (postgres)", "promise   causal consistency", &servers.endpoints[1].name, "1 of 10000"]
     {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }

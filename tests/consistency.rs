@@ -1,26 +1,50 @@
-//! Promise: at `session`, a session sees its own acknowledged writes and never goes back in time, whatever the replicas' replay does; and
-//! it is served by replicas all the same.
+//! Promise: a read sees what its level says (at `causal`, what any session was told of; at `session`, what its own was told of), never
+//! goes back in time, whatever the replicas' replay does; and it is served by replicas all the same.
+//!
+//! `PRIMACY_PAIRS=200` makes every round of pairs 10,000 pairs.
 
-use crate::support::{Config, Primacy, eventually, own_cluster, shared};
+use crate::support::{Config, Primacy, environment, eventually, own_cluster};
 use primacy::clock;
 use primacy::engine::embedded::{APP, DATABASE, Embedded, Stop};
 use primacy::postgres::embedded::Cluster;
 use primacy::task;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, SimpleQueryMessage, Statement};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 
 const CONNECTIONS: i32 = 50;
-const PAIRS: i32 = 200;
+/// Pairs of each connection, unless the environment says otherwise.
+const PAIRS: i32 = 40;
 /// Upper ends of the buckets of think time, in milliseconds.
 const BUCKETS: [u64; 6] = [1, 2, 5, 10, 20, 50];
 
-/// A row of `pairs` that only one session writes.
-struct Pairs {
+/// Who reads what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The session that wrote it.
+    Same,
+    /// A session that never writes.
+    Other,
+    /// A session that logs in between.
+    Anew,
+}
+
+/// One session.
+struct Session {
     client: Client,
     read: Statement,
     write: Statement,
+}
+
+/// A row of `pairs` that nobody else writes.
+struct Pairs {
+    port: u16,
+    level: &'static str,
+    way: Way,
+    writer: Session,
+    reader: Option<Session>,
     row: i32,
     written: i32,
     seen: i32,
@@ -44,10 +68,30 @@ impl Seen {
     }
 
     fn print(&self, what: &str) {
-        eprintln!("{what}: {} stale, {} backwards; on replicas by think time:", self.stale, self.backwards);
-        for (limit, (reads, replicas)) in BUCKETS.iter().zip(self.reads) {
-            eprintln!("  below {limit:>2} ms: {:>5.1} % of {reads}", percent(replicas, reads));
-        }
+        let (reads, replicas) = self.sums();
+        let share = percent(replicas, reads);
+        eprintln!(
+            "{what}: {} stale, {} backwards of {reads}; {share:.1} % on replicas",
+            self.stale, self.backwards
+        );
+        let buckets: Vec<_> = BUCKETS
+            .iter()
+            .zip(self.reads)
+            .map(|(limit, (reads, replicas))| format!("<{limit} ms: {:.1} %", percent(replicas, reads)))
+            .collect();
+        eprintln!("  by think time: {}", buckets.join(", "));
+    }
+
+    /// Nothing was stale and nothing went back; the share of replicas in percent.
+    fn check(&self, what: &str) -> f64 {
+        self.print(what);
+        assert_eq!((self.stale, self.backwards), (0, 0), "{what}");
+        let (reads, replicas) = self.sums();
+        percent(replicas, reads)
+    }
+
+    fn sums(&self) -> (u64, u64) {
+        self.reads.iter().fold((0, 0), |sum, (reads, replicas)| (sum.0 + reads, sum.1 + replicas))
     }
 }
 
@@ -55,26 +99,42 @@ fn percent(part: u64, whole: u64) -> f64 {
     part as f64 * 100.0 / whole.max(1) as f64
 }
 
-impl Pairs {
-    async fn open(port: u16, row: i32) -> Self {
-        let client = connect(port).await;
+impl Session {
+    async fn open(port: u16, level: &str) -> Self {
+        let client = connect_at(port, level).await;
         let read = client.prepare("SELECT n FROM pairs WHERE id = $1").await.unwrap();
         let write = client.prepare("UPDATE pairs SET n = $1 WHERE id = $2").await.unwrap();
-        Self { client, read, write, row, written: 0, seen: 0 }
+        Self { client, read, write }
+    }
+
+    /// The value, and whether a replica gave it. The node's name is asked for in the same go: no pause for a replica to catch up.
+    async fn read(&self, row: i32) -> (i32, bool) {
+        let row: [&(dyn ToSql + Sync); 1] = [&row];
+        let value = self.client.query_one(&self.read, &row);
+        let (value, node) = tokio::try_join!(value, self.client.simple_query("SHOW primacy.node")).unwrap();
+        (value.get(0), only(&node) != "pg1")
+    }
+}
+
+impl Pairs {
+    async fn open(port: u16, row: i32) -> Self {
+        Self::of(port, row, "causal", Way::Same).await
+    }
+
+    async fn of(port: u16, row: i32, level: &'static str, way: Way) -> Self {
+        let writer = Session::open(port, level).await;
+        let reader = if way == Way::Other { Some(Session::open(port, level).await) } else { None };
+        Self { port, level, way, writer, reader, row, written: 0, seen: 0 }
     }
 
     async fn write(&mut self) {
         self.written += 1;
         let parameters: [&(dyn ToSql + Sync); 2] = [&self.written, &self.row];
-        assert_eq!(self.client.execute(&self.write, &parameters).await.unwrap(), 1);
+        assert_eq!(self.writer.client.execute(&self.writer.write, &parameters).await.unwrap(), 1);
     }
 
-    /// The value, and whether a replica gave it. The node's name is asked for in the same go: no pause for a replica to catch up.
     async fn read(&self) -> (i32, bool) {
-        let row: [&(dyn ToSql + Sync); 1] = [&self.row];
-        let value = self.client.query_one(&self.read, &row);
-        let (value, node) = tokio::try_join!(value, self.client.simple_query("SHOW primacy.node")).unwrap();
-        (value.get(0), only(&node) != "pg1")
+        self.reader.as_ref().unwrap_or(&self.writer).read(self.row).await
     }
 
     async fn pairs(&mut self, times: i32) -> Seen {
@@ -83,6 +143,9 @@ impl Pairs {
             self.write().await;
             let think = random_below(50_000);
             tokio::time::sleep(Duration::from_micros(think)).await;
+            if self.way == Way::Anew {
+                self.writer = Session::open(self.port, self.level).await;
+            }
             let (value, replica) = self.read().await;
             all.stale += u64::from(value != self.written);
             all.backwards += u64::from(value < self.seen);
@@ -112,8 +175,13 @@ impl Pairs {
     }
 }
 
-async fn connect(port: u16) -> Client {
-    shared::connect("127.0.0.1", port, DATABASE, APP.user, APP.password).await.unwrap()
+async fn connect_at(port: u16, level: &str) -> Client {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).dbname(DATABASE).user(APP.user).password(APP.password);
+    config.options(format!("-c primacy.consistency={level}"));
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    task::spawn("test", connection);
+    client
 }
 
 fn only(messages: &[SimpleQueryMessage]) -> String {
@@ -132,7 +200,7 @@ fn random_below(limit: u64) -> u64 {
 
 async fn front(servers: &Cluster, config: impl FnOnce(Config) -> Config) -> Primacy {
     let primacy = Primacy::start(config(Config::new(&servers.yaml()))).await;
-    let owner = connect(primacy.port).await;
+    let owner = connect_at(primacy.port, "causal").await;
     let table =
         format!("CREATE TABLE pairs AS SELECT id, 0 AS n FROM generate_series(0, {CONNECTIONS}) AS id");
     owner.batch_execute(&table).await.unwrap();
@@ -145,9 +213,12 @@ async fn set(servers: &Cluster, node: usize, name: &str, value: &str) {
     servers.sql(node, "postgres", "SELECT pg_reload_conf()").await.unwrap();
 }
 
-async fn ten_thousand_pairs(port: u16) -> Seen {
+async fn many_pairs(port: u16, level: &'static str, way: Way) -> Seen {
+    let times = environment("PRIMACY_PAIRS").map_or(PAIRS, |pairs| pairs.parse().unwrap());
     let sessions: Vec<_> = (1..=CONNECTIONS)
-        .map(|row| task::spawn("pairs", async move { Pairs::open(port, row).await.pairs(PAIRS).await }))
+        .map(|row| {
+            task::spawn("pairs", async move { Pairs::of(port, row, level, way).await.pairs(times).await })
+        })
         .collect();
     let mut all = Seen::default();
     for session in sessions {
@@ -156,35 +227,177 @@ async fn ten_thousand_pairs(port: u16) -> Seen {
     all
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn own_writes_are_seen_while_replay_lags() {
+/// One replica applies late, the other stops and goes on.
+async fn delay(servers: &Arc<Cluster>) -> JoinHandle<()> {
+    set(servers, 1, "recovery_min_apply_delay", "15ms").await;
+    let servers = servers.clone();
+    task::spawn("hiccups", async move {
+        loop {
+            servers.set_replay_paused(2, true).await.unwrap();
+            tokio::time::sleep(Duration::from_micros(random_below(60_000))).await;
+            servers.set_replay_paused(2, false).await.unwrap();
+            tokio::time::sleep(Duration::from_micros(random_below(60_000))).await;
+        }
+    })
+}
+
+/// Pairs of these ways at `level`, with replay running and with replay delayed: at first as ever, to see how many reads replicas serve
+/// then, and then with so much patience that most are theirs.
+async fn what_was_written_is_seen(level: &'static str, ways: &[Way]) {
     let servers = Arc::new(own_cluster(2).await);
     let primacy = front(&servers, |config| config).await;
-    let running = ten_thousand_pairs(primacy.port).await;
-    running.print("replay running");
-
-    // One replica applies late, the other stops and goes on.
-    set(&servers, 1, "recovery_min_apply_delay", "15ms").await;
-    let hiccups = {
-        let servers = servers.clone();
-        task::spawn("hiccups", async move {
-            loop {
-                servers.set_replay_paused(2, true).await.unwrap();
-                tokio::time::sleep(Duration::from_micros(random_below(60_000))).await;
-                servers.set_replay_paused(2, false).await.unwrap();
-                tokio::time::sleep(Duration::from_micros(random_below(60_000))).await;
-            }
-        })
-    };
-    let delayed = ten_thousand_pairs(primacy.port).await;
-    hiccups.abort();
-    delayed.print("replay delayed");
-    for seen in [&running, &delayed] {
-        assert_eq!(seen.reads.iter().map(|(reads, _)| reads).sum::<u64>(), 10_000);
-        assert_eq!((seen.stale, seen.backwards), (0, 0));
+    many_pairs(primacy.port, level, Way::Same).await.check(&format!("{level}, Same, replay running"));
+    drop(primacy);
+    let patient = Config::new(&servers.yaml()).cluster("routing: { consistency_wait: 100ms }");
+    let primacy = Primacy::start(patient).await;
+    let mut hiccups = None;
+    for replay in ["running", "delayed"] {
+        if replay == "delayed" {
+            hiccups = Some(delay(&servers).await);
+        }
+        for way in ways {
+            let share = many_pairs(primacy.port, level, *way).await;
+            let share = share.check(&format!("{level}, {way:?}, replay {replay}, consistency_wait 100ms"));
+            let proves = replay == "delayed" || share > 50.0;
+            assert!(proves, "a proxy that sends all to the primary proves nothing: {share} %");
+        }
     }
-    let on_replicas: u64 = running.reads.iter().map(|(_, replicas)| replicas).sum();
-    assert!(on_replicas > 5_000, "a proxy that sends all to the primary proves nothing: {on_replicas}");
+    if let Some(hiccups) = hiccups {
+        hiccups.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn causal_reads_see_what_any_session_wrote() {
+    what_was_written_is_seen("causal", &[Way::Same, Way::Other, Way::Anew]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn session_reads_see_what_their_session_wrote() {
+    what_was_written_is_seen("session", &[Way::Same, Way::Anew]).await;
+}
+
+/// What is seen where nothing is promised, for comparison.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eventual_reads_promise_nothing_and_stay_on_replicas() {
+    let servers = Arc::new(own_cluster(2).await);
+    let primacy = front(&servers, |config| config).await;
+    for way in [Way::Same, Way::Other, Way::Anew] {
+        let seen = many_pairs(primacy.port, "eventual", way).await;
+        seen.print(&format!("eventual, {way:?}, replay running"));
+        let (reads, replicas) = seen.sums();
+        assert_eq!(reads, replicas, "nothing keeps them from replicas");
+    }
+}
+
+/// Nobody thinks and no replica replays: whoever is too early reads what was there before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_is_seen_the_moment_that_it_is_known() {
+    let servers = Arc::new(own_cluster(1).await);
+    let primacy = front(&servers, |config| config.cluster("routing: { max_lag: 1h }")).await;
+    let mut first = Pairs::of(primacy.port, 1, "causal", Way::Other).await;
+    eventually("reads are on the replica", async || first.read().await.1.then_some(())).await;
+    servers.set_replay_paused(1, true).await.unwrap();
+    let times = environment("PRIMACY_PAIRS").map_or(PAIRS, |pairs| pairs.parse().unwrap()) * CONNECTIONS;
+    for _ in 0..times {
+        first.write().await;
+        assert_eq!(first.read().await, (first.written, false));
+    }
+    let unaware = Session::open(primacy.port, "eventual").await;
+    assert_eq!(unaware.read(1).await, (0, true), "the replica was there to be read all the time");
+}
+
+/// A listener learns of a commit before the one who commits does: what it then reads, and what it tells others to read, is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notification_counts_as_the_write_that_it_tells_of() {
+    let servers = own_cluster(1).await;
+    let primacy = front(&servers, |config| config.cluster("routing: { max_lag: 1h }")).await;
+    let reader = Session::open(primacy.port, "causal").await;
+    eventually("reads are on the replica", async || reader.read(1).await.1.then_some(())).await;
+    let (listener, mut told) = listener(primacy.port).await;
+    listener.batch_execute("LISTEN pairs").await.unwrap();
+    servers.set_replay_paused(1, true).await.unwrap();
+    // Another proxy's client, as far as this one knows.
+    let stranger = servers.sql(0, DATABASE, "UPDATE pairs SET n = 7 WHERE id = 1; NOTIFY pairs");
+    stranger.await.unwrap();
+    told.recv().await.unwrap();
+    assert_eq!(reader.read(1).await, (7, false));
+}
+
+/// A procedure may commit and then fail: what it committed is there as soon as the error is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_may_tell_of_a_write() {
+    let servers = own_cluster(1).await;
+    let primacy = front(&servers, |config| config.cluster("routing: { max_lag: 1h }")).await;
+    let writer = connect_at(primacy.port, "causal").await;
+    let procedure = "CREATE PROCEDURE half(to_n int) LANGUAGE plpgsql AS $$ BEGIN
+        UPDATE pairs SET n = to_n WHERE id = 1; COMMIT; RAISE division_by_zero; END $$";
+    writer.batch_execute(procedure).await.unwrap();
+    let reader = Session::open(primacy.port, "causal").await;
+    eventually("reads are on the replica", async || reader.read(1).await.1.then_some(())).await;
+    servers.set_replay_paused(1, true).await.unwrap();
+    for n in 1..50 {
+        let error = writer.batch_execute(&format!("CALL half({n})")).await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), "22012");
+        assert_eq!(reader.read(1).await, (n, false));
+    }
+}
+
+/// What is uncommitted binds nobody; the COMMIT does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_transaction_binds_nobody_until_it_commits() {
+    let servers = own_cluster(1).await;
+    let primacy = front(&servers, |config| config.cluster("routing: { max_lag: 1h }")).await;
+    let writer = connect_at(primacy.port, "causal").await;
+    let reader = Session::open(primacy.port, "causal").await;
+    eventually("reads are on the replica", async || reader.read(1).await.1.then_some(())).await;
+    servers.set_replay_paused(1, true).await.unwrap();
+    writer.batch_execute("BEGIN").await.unwrap();
+    writer.batch_execute("UPDATE pairs SET n = 5 WHERE id = 1").await.unwrap();
+    assert_eq!(reader.read(1).await, (0, true), "nothing was committed");
+    writer.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(reader.read(1).await, (5, false));
+    servers.set_replay_paused(1, false).await.unwrap();
+    eventually("reads are on the replica", async || reader.read(1).await.1.then_some(())).await;
+    servers.set_replay_paused(1, true).await.unwrap();
+    writer.batch_execute("BEGIN; SELECT n FROM pairs; COMMIT").await.unwrap();
+    assert_eq!(reader.read(1).await, (5, true), "the COMMIT of a transaction that wrote nothing is no write");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strong_reads_are_the_primarys() {
+    let servers = own_cluster(1).await;
+    let primacy = front(&servers, |config| config.cluster("routing: { reads_on_primary: never }")).await;
+    let session = Session::open(primacy.port, "strong").await;
+    for hint in ["", "/* primacy:replica */ "] {
+        session.client.simple_query(&format!("{hint}SELECT n FROM pairs WHERE id = 1")).await.unwrap();
+        assert_eq!(only(&session.client.simple_query("SHOW primacy.node").await.unwrap()), "pg1");
+    }
+    let level = session.client.simple_query("SHOW primacy.consistency").await.unwrap();
+    assert_eq!(only(&level), "strong");
+    let route = session.client.simple_query("EXPLAIN ROUTE SELECT n FROM pairs").await.unwrap();
+    let lines: Vec<_> = route
+        .iter()
+        .filter_map(|message| if let SimpleQueryMessage::Row(row) = message { row.get(0) } else { None })
+        .collect();
+    assert!(lines.contains(&"consistency: strong: the primary answers"), "{lines:?}");
+    assert!(lines.contains(&"goes to: pg1, the primary: it must see what anybody wrote"), "{lines:?}");
+}
+
+/// A client whose notifications are passed on.
+async fn listener(port: u16) -> (Client, tokio::sync::mpsc::UnboundedReceiver<()>) {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).dbname(DATABASE).user(APP.user).password(APP.password);
+    let (client, mut connection) = config.connect(NoTls).await.unwrap();
+    let (sender, told) = tokio::sync::mpsc::unbounded_channel();
+    task::spawn("listener", async move {
+        while let Some(Ok(message)) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            if matches!(message, tokio_postgres::AsyncMessage::Notification(_)) {
+                sender.send(()).unwrap();
+            }
+        }
+    });
+    (client, told)
 }
 
 #[tokio::test]
@@ -205,19 +418,19 @@ async fn readers_come_back_to_replicas_after_a_write() {
 async fn a_write_that_is_only_prepared_leaves_reads_where_they_are() {
     let servers = own_cluster(2).await;
     let primacy = front(&servers, |config| config).await;
-    let mut reader = Pairs::open(primacy.port, 1).await;
+    let mut reader = Pairs::of(primacy.port, 1, "session", Way::Same).await;
     reader.closed_loop(10).await;
     for node in [1, 2] {
         servers.set_replay_paused(node, true).await.unwrap();
     }
     Pairs::open(primacy.port, 2).await.write().await;
-    let insert = reader.client.prepare("INSERT INTO pairs (id, n) VALUES ($1, 0)").await.unwrap();
+    let insert = reader.writer.client.prepare("INSERT INTO pairs (id, n) VALUES ($1, 0)").await.unwrap();
     assert_eq!(
         reader.closed_loop(10).await,
         10,
         "nothing was written: what the replicas had shown is enough"
     );
-    reader.client.execute(&insert, &[&20_000]).await.unwrap();
+    reader.writer.client.execute(&insert, &[&20_000]).await.unwrap();
     assert_eq!(reader.closed_loop(10).await, 0, "no replica has the row that was written");
 }
 
@@ -229,11 +442,11 @@ async fn eventual_reads_stay_on_replicas_however_late() {
     for node in [1, 2] {
         servers.set_replay_paused(node, true).await.unwrap();
     }
-    let mut session = Pairs::open(primacy.port, 1).await;
+    let mut session = Pairs::of(primacy.port, 1, "eventual", Way::Same).await;
     session.write().await;
     let (value, replica) = session.read().await;
     assert_eq!((value, replica), (0, true), "eventual does not wait for its own write");
-    session.client.batch_execute("SET primacy.consistency = 'session'").await.unwrap();
+    session.writer.client.batch_execute("SET primacy.consistency = 'session'").await.unwrap();
     let (value, replica) = session.read().await;
     assert_eq!((value, replica), (1, false), "session does");
     for node in [1, 2] {
@@ -254,8 +467,8 @@ async fn a_restarted_standby_is_not_the_one_that_was_read_from() {
         servers.sql(node, "postgres", "CHECKPOINT").await.unwrap();
         servers.wait_caught_up().await.unwrap();
     }
-    let mut writer = Pairs::open(primacy.port, 1).await;
-    let mut reader = Pairs::open(primacy.port, 1).await;
+    let mut writer = Pairs::of(primacy.port, 1, "session", Way::Same).await;
+    let mut reader = Pairs::of(primacy.port, 1, "session", Way::Same).await;
     writer.write().await;
     // The reader's own promise does not cover the writer's commit; once seen, it must stay seen.
     eventually("the reader sees the write on the replica", async || {

@@ -7,8 +7,10 @@ pub mod rounds;
 pub mod state;
 pub mod view;
 mod watch;
+pub mod writes;
 
 pub use monitor::{MonitorHandle, start};
 pub use rounds::Rounds;
 pub use state::ClusterState;
 pub use view::{ClusterView, Health, NodeLive, NodeView, Role};
+pub use writes::{LastWrite, Writes};

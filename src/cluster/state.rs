@@ -1,7 +1,7 @@
 //! What the monitor of a cluster shares with everybody else.
 
-use super::{ClusterView, Health, NodeLive, NodeView, Role, Rounds};
-use crate::clock::Tick;
+use super::{ClusterView, Health, NodeLive, NodeView, Role, Rounds, Writes};
+use crate::clock::{self, Tick};
 use crate::config::settings::{Cluster, NodeRole};
 use crate::engine::{Epoch, NodeId, NodeSet};
 use crate::failover::Gate;
@@ -18,6 +18,8 @@ pub struct ClusterState {
     pub gate: Gate,
     /// Fresh reads: asking and waiting.
     pub rounds: Rounds,
+    /// When each database was last written: sessions raise it, and read it at `causal`.
+    pub writes: Writes,
     /// Set by a session *before* it lets `synchronous_commit=off` (or its like) through: from then on a write may be acknowledged before it is
     /// durable, and the frontier uses a stricter position. Never cleared.
     pub async_commit_seen: AtomicBool,
@@ -33,6 +35,7 @@ impl ClusterState {
             view: ArcSwap::from_pointee(unknown(settings)),
             gate: Gate::default(),
             rounds: Rounds::default(),
+            writes: Writes::new(clock::now()),
             async_commit_seen: AtomicBool::new(false),
             suspects: AtomicU64::new(0),
             drained: AtomicU64::new(0),

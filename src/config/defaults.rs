@@ -68,7 +68,7 @@ impl Default for Routing {
     fn default() -> Self {
         Self {
             balance: Balance::RoundRobin,
-            consistency: Consistency::Session,
+            consistency: Consistency::Causal,
             consistency_wait: ConsistencyWait::Auto,
             max_lag: seconds(10),
             max_lag_bytes: Bytes(0),

@@ -285,9 +285,7 @@ words! {
     Passthrough { "verifier" => Verifier, "password" => Password, "off" => Off }
     PoolMode { "transaction" => Transaction, "session" => Session }
     Balance { "round_robin" => RoundRobin, "least_connections" => LeastConnections }
-    Consistency { "eventual" => Eventual, "session" => Session;
-        later "causal": "use `session`, which promises each session its own writes",
-              "strong": "use `session`, and `/* primacy:primary */` where a read must see everybody's writes" }
+    Consistency { "eventual" => Eventual, "session" => Session, "causal" => Causal, "strong" => Strong }
     ReadsOnPrimary { "never" => Never, "fallback" => Fallback, "always" => Always }
     FailoverMode { "off" => Off, "observe" => Observe;
         later "auto": "use `observe`: promotions are followed, whoever makes them" }

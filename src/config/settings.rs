@@ -361,6 +361,10 @@ pub enum Consistency {
     Eventual,
     /// The session's own acknowledged writes, and never back in time.
     Session,
+    /// Every write to the same database that any session of this proxy was told of; and what `Session` promises.
+    Causal,
+    /// Every acknowledged write: served by the primary.
+    Strong,
 }
 
 /// How long a read may wait for a replica to be fresh enough.

@@ -149,7 +149,7 @@ fn a_reload_changes_what_it_can() {
         ("databases: {}", "databases: { a: { name: b } }", Part::Databases),
         ("list: []", "list: [ { name: a, password: b } ]", Part::Users),
         ("query: 0", "query: 1m", Part::Timeouts),
-        ("consistency: session", "consistency: eventual", Part::Routing),
+        ("consistency: causal", "consistency: eventual", Part::Routing),
         ("hold: 15s", "hold: 20s", Part::Failover),
     ] {
         let changes = changed(from, to).unwrap();

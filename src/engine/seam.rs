@@ -131,6 +131,8 @@ pub struct Treatment {
 pub enum Relay {
     /// A success stands at the door: the session asks the gate, then calls `release` (or refuses).
     Acknowledge,
+    /// An error or a notification stands at the door, and may tell of a write: the session notes the instant, then calls `noted`.
+    News,
     /// The server refused before anything left: the session decides; `repeat` drops the answer, `release` passes it on.
     Refused(Box<Refusal>),
     /// The client sent more of the same unit.
@@ -140,6 +142,15 @@ pub enum Relay {
     /// The server's side broke.
     BackendLost(Box<Lost>),
     /// The client's side broke, or left.
+    ClientLost,
+}
+
+/// What came of a backend that speaks without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unasked {
+    /// A notification stands at the door: the session notes the instant, then calls [`Exchange::noted`] and polls on.
+    News,
+    /// The client's side broke.
     ClientLost,
 }
 
@@ -276,6 +287,9 @@ pub trait Exchange: Default + Send + Sync + 'static {
     /// Lets what is held back go; nothing of this unit can be run again.
     fn release(&mut self);
 
+    /// Lets go what told of a write, or may have.
+    fn noted(&mut self) {}
+
     /// Drops the held-back answer and drains the rest of it, so that `compose` can follow with another backend.
     fn poll_repeat(&mut self, cx: &mut Context<'_>, backend: &mut Self::Backend) -> Poll<io::Result<()>>;
 
@@ -307,13 +321,13 @@ pub trait Exchange: Default + Send + Sync + 'static {
     /// Writes what `answer`, `refuse` or a notice left to be written.
     fn poll_flush(&mut self, cx: &mut Context<'_>, client: &mut Stream) -> Poll<io::Result<()>>;
 
-    /// Passes on what a backend that the session holds said by itself (notifications, notices). `Ok(true)`: the backend said goodbye.
+    /// Passes on what a backend that the session holds said by itself (notifications, notices).
     fn poll_unsolicited(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut Stream,
         backend: &mut Self::Backend,
-    ) -> Poll<Result<bool, Lost>>;
+    ) -> Poll<Result<Unasked, Lost>>;
 
     /// Gives memory beyond the usual back; called when it is idle.
     fn shrink(&mut self);

@@ -7,7 +7,7 @@ use super::reply::{Reply, Step};
 use super::request::{self, Command, Framing, Shape};
 use super::wire::{self, HEADER};
 use crate::engine::seam::{
-    Answer, Exchange as Seam, Inbound, Kill, Lost, Outcome, Part, Relay, Resolution, Treatment,
+    Answer, Exchange as Seam, Inbound, Kill, Lost, Outcome, Part, Relay, Resolution, Treatment, Unasked,
 };
 use crate::engine::{Class, PinReason, TxState};
 use crate::error::ClientError;
@@ -368,7 +368,7 @@ impl Seam for Exchange {
         cx: &mut Context<'_>,
         _client: &mut Stream,
         backend: &mut Backend,
-    ) -> Poll<Result<bool, Lost>> {
+    ) -> Poll<Result<Unasked, Lost>> {
         // An idle server says one thing only: why it goes.
         let mut said = Buffer::default();
         let reason = match ready!(said.poll_fill(cx, backend.stream(), ROOM)) {

@@ -55,13 +55,18 @@ pub fn reply(bytes: &[u8], piece: usize, treatment: Treatment) -> (Vec<u8>, Vec<
             let over = matches!(step, Step::Fatal(_) | Step::Violation(_));
             if over || matches!(step, Step::Refused(_)) {
                 reply.let_go();
-                reply.release_scanned();
+                reply.noted();
             }
             left.extend(down.bytes().get(..reply.released).unwrap_or_default());
             down.consume(reply.released);
             reply.left(reply.released);
             match step {
                 Step::NeedBytes => break,
+                // How often depends on the pieces.
+                Step::News => {
+                    reply.noted();
+                    continue;
+                }
                 Step::Acknowledge => reply.acknowledge(),
                 _ => {}
             }

@@ -26,6 +26,8 @@ pub enum Step {
     NeedBytes,
     /// A success stands at the door.
     Acknowledge,
+    /// An error or a notification stands at the door that may tell of a write.
+    News,
     /// An error came before anything was released.
     Refused(Refusal),
     /// The server says goodbye (FATAL), with this.
@@ -58,6 +60,8 @@ pub struct Reply {
     length: usize,
     success_at: Option<usize>,
     acknowledged: bool,
+    // Where what may tell of a write stands: an error in a unit that writes (a procedure may have committed before it failed), a notification.
+    news_at: Option<usize>,
     // Whether what was released ends within a message.
     cut: bool,
     /// Whether anything of this unit's reply was ever released.
@@ -115,6 +119,7 @@ impl Reply {
         self.own_end = false;
         self.erred = false;
         self.success_at = None;
+        self.news_at = None;
         self.discard = false;
         self.names.clear();
         self.told.clear();
@@ -260,6 +265,7 @@ impl Reply {
             b'A' => {
                 self.let_go();
                 self.outcome.notified = true;
+                self.news_at.get_or_insert(at);
                 self.alias_pid(body, down);
                 self.scanned += length;
             }
@@ -360,12 +366,17 @@ impl Reply {
         let at = self.scanned;
         let body = down.bytes().get(at + 5..at + length).unwrap_or_default();
         let refusal = refusal(body);
+        if is_fatal(body) && self.news_at.is_some() {
+            // What came before it may leave first.
+            return Some(Step::News);
+        }
         if is_fatal(body) {
             self.drop_message(length, down);
             self.release_scanned();
             return Some(Step::Fatal(refusal));
         }
         self.failed(&refusal);
+        self.news(at);
         let marked = &refusal.sqlstate == b"26000" && refusal.message.contains(MARKER);
         if let Some(instead) = self.duplicate.take().filter(|_| marked) {
             down.remove(at..at + length);
@@ -385,6 +396,12 @@ impl Reply {
             return Some(Step::Refused(refusal));
         }
         None
+    }
+
+    fn news(&mut self, at: usize) {
+        if self.treatment.ask_gate {
+            self.news_at.get_or_insert(at);
+        }
     }
 
     fn failed(&mut self, refusal: &Refusal) {
@@ -411,6 +428,7 @@ impl Reply {
             return Some(Step::Fatal(refusal));
         }
         self.failed(&refusal);
+        self.news(self.scanned);
         self.skipped();
         self.let_go();
         (self.skip, self.length) = (length, length);
@@ -425,6 +443,9 @@ impl Reply {
         self.outcome.tx = tx;
         if self.treatment.ask_gate && (self.success_at.is_some() || self.succeeded) && !self.acknowledged {
             return Some(Step::Acknowledge);
+        }
+        if self.news_at.is_some() {
+            return Some(Step::News);
         }
         self.let_go();
         if !self.tell.is_empty() {

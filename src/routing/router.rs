@@ -97,6 +97,8 @@ pub enum Why {
     Hint,
     /// A setting of the session.
     Setting,
+    /// It must see every write of anybody: only the primary is known to show them.
+    Strong,
     /// The replica that the session read from last.
     Sticky,
     /// Drawn among those that qualify.
@@ -120,6 +122,7 @@ impl Why {
             Self::NodeLocal => "node_local",
             Self::Hint => "hint",
             Self::Setting => "setting",
+            Self::Strong => "strong",
             Self::Sticky => "sticky",
             Self::Drawn => "drawn",
             Self::NoReplica => "no_replica",
@@ -130,11 +133,12 @@ impl Why {
     }
 
     /// Every reason, for metrics that must show zeros too.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Class,
         Self::NodeLocal,
         Self::Hint,
         Self::Setting,
+        Self::Strong,
         Self::Sticky,
         Self::Drawn,
         Self::NoReplica,
@@ -249,6 +253,9 @@ fn bound_to_primary(ask: &Ask) -> Option<Why> {
     match (wish, ask.class) {
         (RouteSetting::Primary, _) => Some(said),
         (RouteSetting::Replica, Class::NodeLocal) => None,
+        (_, Class::Read) if ask.consistency == Consistency::Strong => Some(Why::Strong),
+        _ if ask.read_only_tx && ask.consistency == Consistency::Strong => Some(Why::Strong),
+        (RouteSetting::Replica, Class::Write) if ask.consistency == Consistency::Strong => Some(Why::Class),
         (RouteSetting::Replica, Class::Write) if ask.doubt => None,
         _ if ask.read_only_tx => None,
         (_, Class::Read) => None,

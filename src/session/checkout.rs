@@ -2,6 +2,7 @@
 
 use super::acquire::{Missed, hand_over, is_prepared, micros, open, prepare, queue, take};
 use super::core::Core;
+use super::floor;
 use super::plan::Plan;
 use super::registry::Activity;
 use super::unit::Attempt;
@@ -258,8 +259,9 @@ pub(super) fn ask<E: Engine>(
     now: Tick,
 ) -> Ask {
     let routing = core.routing(settings);
-    let consistency = plan.level.or(core.consistency).unwrap_or(routing.consistency);
-    let mut ask = by_plan(plan, consistency, core.route, core.lane.mode, now);
+    // What is acknowledged while it waits it need not see: a steady writer would keep it waiting.
+    let floor = *attempt.floor.get_or_insert_with(|| floor::floor(core, plan, routing));
+    let mut ask = by_plan(plan, floor.level, core.route, core.lane.mode, now);
     ask.exclude = attempt.exclude;
     if let Transaction::Begin { read_only: Some(true), isolation } = plan.transaction
         && !may_begin_on_replica(core, isolation, now)
@@ -267,19 +269,19 @@ pub(super) fn ask<E: Engine>(
         ask.read_only_tx = false;
         ask.class = Class::Write;
     }
-    if consistency == Consistency::Eventual {
+    if floor.level == Consistency::Eventual {
         return ask;
     }
-    ask.floor = core.floor();
+    ask.floor = floor.written.max(core.last_read_end);
     ask.sticky = core.sticky;
-    ask.sticky_floor = core.sticky_floor();
+    ask.sticky_floor = floor.written;
     if attempt.wait_until.is_none() {
         // Whoever waits already has paid for a part of it, and waits to the end of its patience.
         ask.expected = core.shared.state.rounds.expected();
     }
     ask.patience = match attempt.wait_until {
         Some(until) => until.since(now),
-        None => patience(core, routing, now),
+        None => patience(core, routing, floor.written, now),
     };
     ask
 }
@@ -335,18 +337,19 @@ fn may_begin_on_replica<E: Engine>(core: &Core<E>, isolation: Option<Isolation>,
         && !core.shared.readers.begins_on_primary(&identity.user, alias, &core.place.application, now)
 }
 
-// How long a read that no replica is fresh enough for may wait. A session that has written nothing waits longer, for the round that its login
-// asked for: once it has a replica it stays there, and what it would read of the primary before would only raise its floor. So does one
-// whose last write was a while ago: each read of the primary sends the next one there, too, and waiting once ends that.
-fn patience<E: Engine>(core: &Core<E>, routing: &Routing, now: Tick) -> Duration {
+// How long a read that no replica is fresh enough for may wait. Where nothing was `written` that binds it since it logged in, it waits longer, for
+// the round that its login asked for: once it has a replica it stays there, and what it would read of the primary before would only raise its
+// floor. So does one that was bound by a write last a while ago: each read of the primary sends the next one there, too, and waiting once
+// ends that. Where somebody writes all the time, it does not, and nobody waits longer than a round is worth.
+fn patience<E: Engine>(core: &Core<E>, routing: &Routing, written: Tick, now: Tick) -> Duration {
     if let ConsistencyWait::Fixed(wait) = routing.consistency_wait {
         return wait;
     }
-    if core.last_write == Tick::ZERO && core.sticky.is_none() {
+    if written <= core.login && core.sticky.is_none() {
         return PATIENCE_FIRST;
     }
     let least = if primary_is_busy(core) { PATIENCE_BUSY } else { PATIENCE_FREE };
-    let since = now.since(core.last_write.max(core.login)) / RETURN_SHARE;
+    let since = now.since(written.max(core.login)) / RETURN_SHARE;
     since.min(PATIENCE_RETURN).max(least)
 }
 
@@ -366,6 +369,7 @@ fn count<E: Engine>(core: &Core<E>, plan: &Plan, attempt: &Attempt, choice: Choi
         (_, _, Why::NotFresh) => Routed::ReadFreshness,
         (_, _, Why::Hint | Why::Setting) => Routed::ReadAsked,
         (_, _, Why::Class) => Routed::ReadTransaction,
+        (_, _, Why::Strong) => Routed::ReadStrong,
         _ => Routed::ReadNoReplica,
     };
     core.shared.stats.routed(routed);
@@ -433,7 +437,8 @@ async fn barrier<E: Engine>(core: &Core<E>, attempt: &mut Attempt) {
         None => {
             core.shared.stats.count(ClusterCount::BarrierWaits);
             let settings = core.shared.settings.load();
-            let patience = patience(core, core.routing(&settings), now);
+            let written = attempt.floor.map_or(Tick::ZERO, |floor| floor.written);
+            let patience = patience(core, core.routing(&settings), written, now);
             attempt.wait_until = Some(now.plus(patience));
             patience
         }

@@ -1,11 +1,11 @@
 //! One session's state: everything that outlives a unit.
 
-use super::plan::Plan;
 use super::registry::Place;
 use super::shared::{Greeting, Lane, Shared};
 use super::statements::Statements;
 use super::timer::Timer;
-use crate::clock::Tick;
+use super::unit::Unit;
+use crate::clock::{self, Tick};
 use crate::cluster::NodeLive;
 use crate::config::settings::{Cluster, Consistency, RouteSetting, Routing};
 use crate::engine::seam::{Backend, Engine, Exchange};
@@ -49,7 +49,7 @@ pub(super) struct Core<E: Engine> {
     pub(super) place: Place,
     pub(super) exchange: Option<Box<E::Exchange>>,
     /// Reused from one unit to the next.
-    pub(super) plan: Option<Box<Plan>>,
+    pub(super) unit: Option<Box<Unit>>,
     /// The client's start-up settings: what its RESET returns to.
     pub(super) startup: Arc<Tracked>,
     /// The settings that its statements must run under; changed by [`Core::want`] alone.
@@ -70,6 +70,7 @@ pub(super) struct Core<E: Engine> {
     pub(super) tx_wrote: bool,
     pub(super) tx_ddl: bool,
     pub(super) login: Tick,
+    /// When something that it may have written was last about to be known; raised by [`Core::wrote`] alone.
     pub(super) last_write: Tick,
     pub(super) last_read_end: Tick,
     pub(super) sticky: Option<Sticky>,
@@ -91,7 +92,7 @@ impl<E: Engine> Core<E> {
             lane,
             place,
             exchange: None,
-            plan: None,
+            unit: None,
             wanted: Arc::clone(&startup),
             startup,
             reading: Reading {
@@ -175,14 +176,11 @@ impl<E: Engine> Core<E> {
         }
     }
 
-    /// What a replica must have seen that this session has not read from last.
-    pub(super) fn floor(&self) -> Tick {
-        self.sticky_floor().max(self.last_read_end)
-    }
-
-    /// What the replica that it read from last must have seen.
-    pub(super) fn sticky_floor(&self) -> Tick {
-        self.last_write.max(self.login)
+    /// Somebody is about to be told of what this session may have written, or of what came before a notification: from here on its reads,
+    /// and at `causal` everybody's in the database, must see that. The clock is read after the bytes that tell it, and before they are passed on.
+    pub(super) fn wrote(&mut self) {
+        self.last_write = clock::now();
+        self.lane.writes.raise(self.last_write);
     }
 
     /// An exchange from the free list, for this client.

@@ -4,7 +4,7 @@ use super::core::{Core, Reading};
 use super::plan::Plan;
 use super::shared::{Shared, pool_settings};
 use super::unit::Attempt;
-use super::{checkout, judge};
+use super::{checkout, judge, local};
 use crate::catalog::{Catalog, Cleared};
 use crate::clock::{self, Tick};
 use crate::cluster::{ClusterView, Health};
@@ -98,7 +98,11 @@ pub fn outside<E: Engine>(shared: &Shared<E>, database: Option<&str>, statement:
     }
     let routing = found.and_then(|known| known.routing.as_ref()).unwrap_or(&settings.routing);
     let now = clock::now();
-    let ask = fresh_ask(&plan, routing, pool_settings(&settings, "", database.unwrap_or_default()).mode, now);
+    let mut ask =
+        fresh_ask(&plan, routing, pool_settings(&settings, "", database.unwrap_or_default()).mode, now);
+    if let (Consistency::Causal, Some(name)) = (ask.consistency, real) {
+        ask.floor = shared.writes(name).get();
+    }
     let view = shared.state.view.load_full();
     let explained = routing::explain(&ask, &view, routing, &shared.balancer);
     let mut rows = statement_rows(&plan, |verdict| clears(&catalog, &reading, verdict));
@@ -198,14 +202,13 @@ fn ask_rows(ask: &Ask, now: Tick) -> Rows {
         "consistency",
         match ask.consistency {
             Consistency::Eventual => "eventual".to_owned(),
-            Consistency::Session if ask.floor == Tick::ZERO => {
-                "session, nothing written or read yet".to_owned()
+            Consistency::Strong => "strong: the primary answers".to_owned(),
+            level if ask.floor == Tick::ZERO => {
+                format!("{}, nothing written or read yet", local::word(level))
             }
-            Consistency::Session => {
-                format!(
-                    "session: a replica must have seen the writes of {:.3}s ago",
-                    now.since(ask.floor).as_secs_f64()
-                )
+            level => {
+                let ago = now.since(ask.floor).as_secs_f64();
+                format!("{}: a replica must have seen the writes of {ago:.3}s ago", local::word(level))
             }
         },
     ));
@@ -264,6 +267,7 @@ fn about(why: Why) -> &'static str {
         Why::NodeLocal => "it is about the server itself",
         Why::Hint => "its hint says so",
         Why::Setting => "the session's setting says so",
+        Why::Strong => "it must see what anybody wrote",
         Why::Sticky => "the session read there last",
         Why::Drawn => "drawn among the nodes that can serve it",
         Why::NoReplica => "no replica serves reads",

@@ -171,20 +171,23 @@ pub(super) fn set<E: Engine>(core: &mut Core<E>, name: &str, value: Option<&str>
                 None | Some("") => None,
                 Some("eventual") => Some(Consistency::Eventual),
                 Some("session") => Some(Consistency::Session),
-                Some("causal" | "strong") => {
-                    return Err(ClientError::new(
-                        "0A000",
-                        1235,
-                        "this level of consistency is not built yet",
-                    )
-                    .hint("Available values: eventual, session."));
-                }
-                Some(_) => return Err(invalid("eventual, session")),
+                Some("causal") => Some(Consistency::Causal),
+                Some("strong") => Some(Consistency::Strong),
+                Some(_) => return Err(invalid("eventual, session, causal, strong")),
             };
         }
         _ => return Err(unknown(name)),
     }
     Ok(())
+}
+
+pub(super) fn word(level: Consistency) -> &'static str {
+    match level {
+        Consistency::Eventual => "eventual",
+        Consistency::Session => "session",
+        Consistency::Causal => "causal",
+        Consistency::Strong => "strong",
+    }
 }
 
 fn unknown(name: &str) -> ClientError {
@@ -204,7 +207,7 @@ fn show<E: Engine>(core: &Core<E>, name: &str) -> Result<String, ClientError> {
         "consistency" => {
             let settings = core.shared.settings.load();
             let level = core.consistency.unwrap_or(core.routing(&settings).consistency);
-            Ok(if level == Consistency::Eventual { "eventual" } else { "session" }.to_owned())
+            Ok(word(level).to_owned())
         }
         _ => Err(unknown(name)),
     }

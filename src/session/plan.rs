@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) doubt: bool,
     /// Whether anything in it may write: transaction control and session state alone do not.
     pub(super) writes: bool,
+    /// Whether not all of it was looked at: it may end transactions.
+    pub(super) blind: bool,
     /// Whether a text in it is run by itself (not prepared first): the anonymous statement dies with it.
     pub(super) simple: bool,
     /// Whether a text in it changes the catalog.
@@ -72,6 +74,7 @@ impl Default for Plan {
             class: Class::Read,
             doubt: false,
             writes: false,
+            blind: false,
             simple: false,
             ddl: false,
             mixed: false,
@@ -163,6 +166,7 @@ impl Plan {
                     plan.runs += 1;
                     plan.raise(class, None);
                     plan.writes |= class == Class::Write;
+                    plan.blind = true;
                     plan.needs_server = true;
                     plan.repeatable = false;
                     plan.pins(reason, Certainty::Possible);
@@ -171,6 +175,7 @@ impl Plan {
                     plan.text(index, text, judge);
                     plan.raise(Class::Write, None);
                     plan.writes = true;
+                    plan.blind = true;
                     plan.needs_server = true;
                     plan.repeatable = false;
                     plan.pins(PinReason::LongText, Certainty::Possible);
@@ -239,8 +244,7 @@ impl Plan {
             None => {}
             Some(Hint::Primary) => self.hint = Some(RouteSetting::Primary),
             Some(Hint::Replica) if self.hint.is_none() => self.hint = Some(RouteSetting::Replica),
-            Some(Hint::Consistency(HintedLevel::Eventual)) => self.level = Some(Consistency::Eventual),
-            Some(Hint::Consistency(HintedLevel::Session)) => self.level = Some(Consistency::Session),
+            Some(Hint::Consistency(level)) => self.level = Some(hinted(level)),
             Some(_) => {}
         }
     }
@@ -301,6 +305,7 @@ impl Plan {
         }
         self.class = self.class.max(next.class);
         self.writes |= next.writes;
+        self.blind |= next.blind;
         self.simple |= next.simple;
         self.ddl |= next.ddl;
         self.mixed |= next.mixed;
@@ -362,6 +367,15 @@ impl Plan {
         if self.pin.is_none_or(|pin| pin.certainty < certainty) {
             self.pin = Some(Pin { reason, certainty });
         }
+    }
+}
+
+fn hinted(level: HintedLevel) -> Consistency {
+    match level {
+        HintedLevel::Eventual => Consistency::Eventual,
+        HintedLevel::Session => Consistency::Session,
+        HintedLevel::Causal => Consistency::Causal,
+        HintedLevel::Strong => Consistency::Strong,
     }
 }
 

@@ -7,7 +7,7 @@ use super::registry::Activity;
 use super::unit;
 use crate::clock;
 use crate::engine::TxState;
-use crate::engine::seam::{Backend, Engine, Exchange, Inbound};
+use crate::engine::seam::{Backend, Engine, Exchange, Inbound, Unasked};
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use std::future::poll_fn;
@@ -161,12 +161,18 @@ impl<E: Engine> Session<E> {
             Some(exchange) => exchange,
             None => self.core.take_exchange(),
         };
-        let Some(held) = &mut self.core.held else { return Ok(()) };
-        let said = poll_fn(|cx| match exchange.poll_unsolicited(cx, &mut self.client, &mut held.lease) {
-            Poll::Pending => Poll::Ready(None),
-            Poll::Ready(said) => Poll::Ready(Some(said)),
-        })
-        .await;
+        let said = loop {
+            let Some(held) = &mut self.core.held else { return Ok(()) };
+            let said = poll_fn(|cx| match exchange.poll_unsolicited(cx, &mut self.client, &mut held.lease) {
+                Poll::Pending => Poll::Ready(None),
+                Poll::Ready(said) => Poll::Ready(Some(said)),
+            })
+            .await;
+            let Some(Ok(Unasked::News)) = said else { break said };
+            // Somebody's commit came before it.
+            self.core.wrote();
+            exchange.noted();
+        };
         match said {
             None if exchange.is_idle() => {
                 self.core.shared.return_exchange(exchange);
@@ -188,7 +194,7 @@ impl<E: Engine> Session<E> {
                     Some(sqlstate) if matches!(&sqlstate, b"25P03" | b"25P04" | b"57P05") => {
                         ClientError::server(sqlstate, 0, lost.reason).fatal()
                     }
-                    _ => unit::lost_while_kept(&self.core, &lost.reason),
+                    _ => super::lost::lost_while_kept(&self.core, &lost.reason),
                 };
                 self.core.drop_backend();
                 Err(End::Sent(Box::new(error)))

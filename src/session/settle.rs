@@ -32,7 +32,7 @@ pub(super) fn unit<E: Engine>(
     if plan.simple {
         core.statements.forget_anonymous();
     }
-    freshness(core, plan, outcome, was, now);
+    freshness(core, plan, outcome, was, (began, now));
     reported(core, exchange, plan);
     super::effects::take_over(core, exchange, plan, outcome, was);
     if plan.ddl || outcome.ddl {
@@ -51,7 +51,13 @@ pub(super) fn unit<E: Engine>(
 }
 
 // The instants that floors are made of.
-fn freshness<E: Engine>(core: &mut Core<E>, plan: &Plan, outcome: &Outcome, was: TxState, now: Tick) {
+fn freshness<E: Engine>(
+    core: &mut Core<E>,
+    plan: &Plan,
+    outcome: &Outcome,
+    was: TxState,
+    (began, now): (Tick, Tick),
+) {
     let Some(held) = &mut core.held else { return };
     core.last_node = Some(held.node);
     if held.pass.is_some() && outcome.failed == Some(*b"25006") {
@@ -64,21 +70,24 @@ fn freshness<E: Engine>(core: &mut Core<E>, plan: &Plan, outcome: &Outcome, was:
     }
     // Whatever may have been written is acknowledged (or, after an error in a transaction that had written, may be seen) by now.
     let ended = was != TxState::Idle && outcome.tx == TxState::Idle;
-    if core.tx_wrote && (outcome.tx == TxState::Idle || ended || outcome.transactions > 0) || outcome.notified
-    {
-        core.last_write = now;
+    let told = core.tx_wrote && (outcome.tx == TxState::Idle || ended || outcome.transactions > 0);
+    // An engine whose answers stop at the session before they leave has had it noted there.
+    let noted = core.last_write >= began;
+    let (on_primary, node, start) = (held.pass.is_some(), held.node, held.start);
+    if told && !noted {
+        core.wrote();
     }
     if outcome.tx == TxState::Idle {
         core.tx_wrote = false;
     }
-    if held.pass.is_some() {
+    if on_primary {
         if plan.wrote() || (plan.class == Class::Read && plan.effects.is_empty()) {
             // What the primary showed, no replica is known to have.
             core.sticky = None;
             core.last_read_end = now;
         }
     } else {
-        core.sticky = Some(Sticky { node: held.node, start: held.start });
+        core.sticky = Some(Sticky { node, start });
         core.last_read_end = now;
     }
 }

@@ -5,14 +5,14 @@ use super::readers::Readers;
 use super::registry::Registry;
 use super::roster::Roster;
 use crate::catalog::{Catalog, Catalogs};
-use crate::cluster::ClusterState;
+use crate::cluster::{ClusterState, LastWrite};
 use crate::config::settings::{Cluster, Pool as PoolSettings, PoolMode};
 use crate::engine::identity::Credentials;
 use crate::engine::seam::{Backend, Engine, Identity};
 use crate::engine::{NodeId, NodeSet};
 use crate::pool::{Limits, Pool, Pools};
 use crate::routing::Balancer;
-use crate::sql::Verdicts;
+use crate::sql::{Dialect, Verdicts};
 use crate::telemetry::traffic::Whose;
 use crate::telemetry::{ClusterStats, Traffic, TrafficStats};
 use arc_swap::ArcSwap;
@@ -184,6 +184,12 @@ impl<E: Engine> Shared<E> {
         self.held_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
+    /// When what a session of `database` (its name on the servers) can read was last written. A statement of MySQL's can name any database.
+    #[must_use]
+    pub fn writes(&self, database: &str) -> Arc<LastWrite> {
+        self.state.writes.of(if E::DIALECT == Dialect::Postgres { database } else { "" })
+    }
+
     /// The version of the servers, as the primary (else anybody) says.
     #[must_use]
     pub fn server_version(&self) -> Option<Arc<str>> {
@@ -228,6 +234,8 @@ pub struct Lane<E: Engine> {
     pub mode: PoolMode,
     /// What the database says of itself.
     pub catalog: Arc<Catalog>,
+    /// When it was last written.
+    pub writes: Arc<LastWrite>,
     /// Figures.
     pub traffic: Arc<TrafficStats>,
     /// One pool a node.
@@ -267,6 +275,7 @@ impl<E: Engine> Lane<E> {
             pools: pools.collect(),
             mode: pool.mode,
             catalog: shared.catalogs.of(&database),
+            writes: shared.writes(&database),
             traffic: shared.traffic.of(&whose, now),
             alias: Arc::clone(alias),
             identity: Identity { user: Arc::clone(user), database, credentials, terms },

@@ -1,16 +1,18 @@
 //! One unit of a client: judged, routed, sent, answered, settled; and what is tried again when it cannot be.
 
 use super::core::{Core, Held};
+use super::floor::Floor;
+use super::lost::{lost_backend, lost_leave, may_be_seen, unknown_outcome};
 use super::plan::Plan;
 use super::registry::Activity;
 use super::run::End;
-use super::{checkout, explain, judge, kill, local, settle};
+use super::{checkout, explain, floor, judge, kill, local, settle};
 use crate::clock::{self, Tick};
 use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay, Treatment};
 use crate::engine::{Class, Dirt, NodeSet, PinReason, TxState};
 use crate::error::ClientError;
 use crate::net::stream::Stream;
-use crate::sql::Transaction;
+use crate::sql::{Dialect, Transaction};
 use crate::telemetry::ClusterCount;
 use std::future::poll_fn;
 use std::task::Poll;
@@ -34,6 +36,15 @@ pub(super) struct Attempt {
     pub hold_until: Option<Tick>,
     /// When waiting for a fresh replica ends; set when it begins.
     pub wait_until: Option<Tick>,
+    /// What it must see; set when it is first asked for.
+    pub floor: Option<Floor>,
+}
+
+/// What a unit does, and what has been tried for it; kept from one unit to the next, so that the session's future need not hold it.
+#[derive(Debug, Default)]
+pub(super) struct Unit {
+    plan: Plan,
+    attempt: Attempt,
 }
 
 /// How a try at a unit ended.
@@ -64,10 +75,11 @@ pub(super) async fn serve<E: Engine>(
         Box::pin(kill::answer(core, exchange, kill)).await;
         return flush::<E>(exchange, client).await;
     }
-    let mut plan = core.plan.take().unwrap_or_default();
-    judge::plan(core, exchange, &mut plan).await;
-    let served = run(core, exchange, client, &mut plan, began).await;
-    core.plan = Some(plan);
+    let mut unit = core.unit.take().unwrap_or_default();
+    judge::plan(core, exchange, &mut unit.plan).await;
+    unit.attempt = Attempt::default();
+    let served = run(core, exchange, client, &mut unit, began).await;
+    core.unit = Some(unit);
     served
 }
 
@@ -84,7 +96,7 @@ async fn run<E: Engine>(
     core: &mut Core<E>,
     exchange: &mut Box<E::Exchange>,
     client: &mut Stream,
-    plan: &mut Plan,
+    Unit { plan, attempt }: &mut Unit,
     began: Tick,
 ) -> Result<(), End> {
     if local::answers(core, plan) {
@@ -97,15 +109,14 @@ async fn run<E: Engine>(
     if let Some(error) = misplaced(core, plan) {
         return void(core, exchange, client, error).await;
     }
-    let mut attempt = Attempt::default();
     loop {
         if let Some(held) = &core.held
             && let Some(error) = lost_leave(core, held)
         {
             return void(core, exchange, client, error).await;
         }
-        if let Err(error) = checkout::obtain(core, exchange, plan, &mut attempt, began).await {
-            if checkout::lost_unsent(core, &mut attempt, &error) {
+        if let Err(error) = checkout::obtain(core, exchange, plan, attempt, began).await {
+            if checkout::lost_unsent(core, attempt, &error) {
                 core.shared.stats.count(ClusterCount::Retries);
                 continue;
             }
@@ -116,7 +127,7 @@ async fn run<E: Engine>(
             return refuse(core, exchange, client, &error).await;
         }
         core.place.set_activity(Activity::Active);
-        match relay(core, exchange, client, plan, &attempt).await {
+        match relay(core, exchange, client, plan, attempt).await {
             Ended::Settled(outcome) => {
                 settle::unit(core, exchange, plan, &outcome, began);
                 return Ok(());
@@ -126,11 +137,17 @@ async fn run<E: Engine>(
                 judge::learn(core, exchange, plan, &refusal);
                 attempt.refused = true;
             }
-            Ended::Lost(lost) => match lost_backend(core, exchange, plan, &mut attempt, &lost) {
+            Ended::Lost(lost) => match lost_backend(core, exchange, plan, attempt, &lost) {
                 None => core.shared.stats.count(ClusterCount::Retries),
-                Some(error) => return void(core, exchange, client, error).await,
+                Some(error) => {
+                    may_be_seen(core, plan);
+                    return void(core, exchange, client, error).await;
+                }
             },
-            Ended::Void(error) => return void(core, exchange, client, *error).await,
+            Ended::Void(error) => {
+                may_be_seen(core, plan);
+                return void(core, exchange, client, *error).await;
+            }
             Ended::ClientLost => return Err(abandon(core, exchange)),
             Ended::Over(error) => return Err(End::Sent(error)),
         }
@@ -195,37 +212,6 @@ fn misplaced<E: Engine>(core: &Core<E>, plan: &Plan) -> Option<ClientError> {
     )
 }
 
-// The leave under which a kept backend speaks to the primary is void: another node may be primary by now.
-fn lost_leave<E: Engine>(core: &Core<E>, held: &Held<E>) -> Option<ClientError> {
-    let pass = held.pass?;
-    if core.shared.state.gate.holds(pass) {
-        return None;
-    }
-    Some(if core.pin.is_some() {
-        lost_while_kept(core, "the cluster's primary changed, or is not there")
-    } else {
-        ClientError::new(
-            "40001",
-            1213,
-            "the transaction was lost: the cluster's primary changed, or is not there",
-        )
-        .hint("run the transaction again")
-    })
-}
-
-/// What a session is told whose kept backend is gone: it cannot go on as if its locks and temporary tables were still there.
-pub(super) fn lost_while_kept<E: Engine>(core: &Core<E>, reason: &str) -> ClientError {
-    let why = core.pin.map_or("an open transaction", |pin| pin.reason.word());
-    ClientError::new(
-        "57P01",
-        1053,
-        format!("terminating connection: the backend that this session kept is lost ({reason})"),
-    )
-    .detail(format!("It was kept because of: {why}."))
-    .hint("connect again: what the session kept on the server is gone")
-    .fatal()
-}
-
 /// How the answer of `plan` must be treated where it runs now.
 fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> Treatment {
     let replica = core.on_replica();
@@ -238,6 +224,23 @@ fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> 
         report_settings: !replica && !plan.resets(),
         remember: replica && plan.runs == 0 && plan.open,
     }
+}
+
+// A success stands at the door. Whether it may pass: not if the primary has lost its office.
+fn succeeded<E: Engine>(core: &mut Core<E>, plan: &Plan) -> bool {
+    if may_have_committed(core, plan) {
+        core.wrote();
+    }
+    core.may_speak()
+}
+
+// Whether a success may tell of a write that others can see: within a transaction that stays open nothing is.
+fn may_have_committed<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
+    let stays_open = core.tx == TxState::Open
+        && plan.transaction == Transaction::None
+        && !plan.blind
+        && E::DIALECT == Dialect::Postgres;
+    (plan.writes || core.tx_wrote) && !stays_open
 }
 
 async fn relay<E: Engine>(
@@ -281,13 +284,13 @@ async fn relay<E: Engine>(
         .await;
         match event {
             Relay::Settled(outcome) => return Ended::Settled(outcome),
-            Relay::Acknowledge => {
-                // The clock is read after the bytes that acknowledge the write, and before anybody can know of it.
-                core.last_write = if plan.writes || core.tx_wrote { clock::now() } else { core.last_write };
-                if !core.may_speak() {
-                    return Ended::Void(Box::new(unknown_outcome(core)));
-                }
-                exchange.release();
+            Relay::Acknowledge if !succeeded(core, plan) => {
+                return Ended::Void(Box::new(unknown_outcome(core)));
+            }
+            Relay::Acknowledge => exchange.release(),
+            Relay::News => {
+                core.wrote();
+                exchange.noted();
             }
             Relay::Refused(refusal) => {
                 if !judge::repeats(core, plan, attempt, &refusal) {
@@ -363,16 +366,17 @@ async fn more<E: Engine>(
         && next.transaction == Transaction::None
         && next.effects.is_empty();
     // What runs and may be followed by a write is the primary's, like a unit that begins so.
-    let commits = next.open && next.runs > 0 && plan.runs == 0 && core.tx == TxState::Idle;
-    if core.on_replica() && !exchange.is_skipping() && (!reads || commits) {
+    let first_runs = next.runs > 0 && plan.runs == 0 && core.tx == TxState::Idle;
+    let commits = next.open && first_runs;
+    // What was acknowledged since the unit began, its reads must see, too, for they begin only now.
+    let overtaken = first_runs && reads && !shows_all(core, &next);
+    if core.on_replica() && !exchange.is_skipping() && (!reads || commits || overtaken) {
         // What was only prepared so far (asyncpg asks for a table's columns before its COPY) is prepared wherever it is used.
         if plan.runs == 0 && exchange.end_early() {
             core.statements.undo_from(exchange.base());
             return Ok(());
         }
-        let error = ClientError::new("40001", 1213, "this pipeline began as a read and goes on as a write: it cannot move to the primary")
-            .hint("send it again; or mark the first statement /* primacy:primary */, or send a Sync between reads and writes");
-        return Err(Ended::Void(Box::new(error)));
+        return Err(Ended::Void(Box::new(cannot_move(overtaken))));
     }
     if !core.may_speak() {
         return Err(Ended::Void(Box::new(unknown_outcome(core))));
@@ -385,14 +389,31 @@ async fn more<E: Engine>(
     Ok(())
 }
 
-fn unknown_outcome<E: Engine>(core: &Core<E>) -> ClientError {
-    core.shared.stats.count(ClusterCount::UnknownOutcomes);
-    ClientError::new(
-        "08007",
-        2013,
-        "the outcome of the statement is unknown: the primary was lost, or lost its office, before its answer could be passed on",
-    )
-    .hint("look whether it took effect before you run it again")
+// Whether the replica that the session holds has seen what `plan` must read now.
+fn shows_all<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
+    let settings = core.shared.settings.load();
+    let floor = floor::floor(core, plan, core.routing(&settings));
+    let view = core.shared.state.view.load();
+    let shows = |held: &Held<E>| {
+        view.node(held.node)
+            .is_some_and(|node| node.start == held.start && node.live.fresh_as_of() >= floor.written)
+    };
+    core.held.as_ref().is_some_and(shows)
+}
+
+fn cannot_move(overtaken: bool) -> ClientError {
+    let (text, hint) = if overtaken {
+        (
+            "this pipeline began before another session's write, and cannot move to where that can be seen",
+            "send it again",
+        )
+    } else {
+        (
+            "this pipeline began as a read and goes on as a write: it cannot move to the primary",
+            "send it again; or mark the first statement /* primacy:primary */, or send a Sync between reads and writes",
+        )
+    };
+    ClientError::new("40001", 1213, text).hint(hint)
 }
 
 // A client that left in the middle: what runs for it is cancelled, and the backend is closed.
@@ -405,65 +426,6 @@ fn abandon<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange) -> End {
         Some(why) if exchange.abandon_reply() => End::Sent(Box::new(why)),
         _ => End::Left,
     }
-}
-
-// A backend was lost under a unit. `None`: it may be tried again. What the server said before it ended the connection decides nothing about
-// what ran: only what was sent and what was answered does.
-fn lost_backend<E: Engine>(
-    core: &mut Core<E>,
-    exchange: &mut Box<E::Exchange>,
-    plan: &Plan,
-    attempt: &mut Attempt,
-    lost: &Lost,
-) -> Option<ClientError> {
-    let (node, on_primary) = core.held.as_ref().map(|held| (held.node, held.pass.is_some()))?;
-    if lost.sqlstate == Some(*b"08P01") {
-        // The client broke the protocol, and the server says so: no fault of the node's.
-        return Some(ClientError::new("08P01", 1835, lost.reason.clone()).fatal());
-    }
-    core.shared.state.suspect(node, &lost.reason);
-    let name = core.node_name(node);
-    tracing::info!(client = core.place.id, node = %name, reason = %lost.reason, sent = lost.sent, answered = lost.answered, "backend lost");
-    if core.pin.is_some() {
-        return Some(lost_while_kept(core, &lost.reason));
-    }
-    if core.tx != TxState::Idle {
-        let committing = matches!(plan.transaction, Transaction::Commit | Transaction::Other);
-        return Some(if committing && lost.sent && on_primary && core.tx_wrote {
-            core.last_write = clock::now();
-            unknown_outcome(core)
-        } else {
-            ClientError::new(
-                "40001",
-                1213,
-                format!("the transaction was lost with node {name}: {}", lost.reason),
-            )
-            .hint("run the transaction again")
-        });
-    }
-    let may_repeat = plan.class != Class::Write && plan.repeatable && !lost.answered && !attempt.lost;
-    if exchange.can_rewind() && (!lost.sent || may_repeat) {
-        exchange.rewind();
-        core.drop_backend();
-        attempt.lost |= lost.sent;
-        attempt.look_again = on_primary;
-        if !on_primary {
-            attempt.exclude = attempt.exclude.with(node);
-        }
-        return None;
-    }
-    if plan.class == Class::Write {
-        core.last_write = clock::now();
-        return Some(unknown_outcome(core));
-    }
-    Some(
-        ClientError::new(
-            "40001",
-            2013,
-            format!("the answer was cut off: node {name} was lost ({})", lost.reason),
-        )
-        .hint("run the statement again"),
-    )
 }
 
 /// Whether the pin needs the backend to be cleaned of other sessions' sequence values first.

@@ -23,6 +23,10 @@ pub enum HintedLevel {
     Eventual,
     /// `session`.
     Session,
+    /// `causal`.
+    Causal,
+    /// `strong`.
+    Strong,
 }
 
 const MARK: &[u8] = b"primacy:";
@@ -82,6 +86,8 @@ fn meaning(word: &[u8]) -> Option<Hint> {
         b"replica" => Hint::Replica,
         b"consistency=eventual" => Hint::Consistency(HintedLevel::Eventual),
         b"consistency=session" => Hint::Consistency(HintedLevel::Session),
+        b"consistency=causal" => Hint::Consistency(HintedLevel::Causal),
+        b"consistency=strong" => Hint::Consistency(HintedLevel::Strong),
         _ => return None,
     })
 }

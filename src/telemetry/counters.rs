@@ -112,6 +112,8 @@ counters! {
         ReadShared => "read:primary:shared",
         /// A read, to the primary: no replica is fresh enough for the session.
         ReadFreshness => "read:primary:freshness",
+        /// A read, to the primary: it must see what anybody wrote, through whatever proxy.
+        ReadStrong => "read:primary:strong",
         /// A read, to the primary: every replica is down, draining, passive or too far behind.
         ReadNoReplica => "read:primary:no_replica",
         /// A read inside a transaction that is on the primary.

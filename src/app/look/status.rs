@@ -38,6 +38,8 @@ impl<E: Engine> Look<'_, E> {
                 format!("eventual consistency within {:?}", self.settings.routing.max_lag)
             }
             Consistency::Session => "session consistency".to_owned(),
+            Consistency::Causal => "causal consistency".to_owned(),
+            Consistency::Strong => "strong consistency".to_owned(),
         };
         let failover = match self.settings.failover.mode {
             FailoverMode::Off => "the primary found at the start is kept".to_owned(),

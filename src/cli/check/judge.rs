@@ -347,6 +347,10 @@ pub(super) fn promise(cluster: &Cluster, answers: &[Answer]) -> Vec<Line> {
     let level = match routing.consistency {
         Consistency::Eventual => "eventual: a read may miss writes, within routing.max_lag",
         Consistency::Session => "session: a session's reads see its own writes, and never go back",
+        Consistency::Causal => {
+            "causal: a read sees every write to its database that a session of this proxy was told of before"
+        }
+        Consistency::Strong => "strong: the primary serves all reads",
     };
     if !readers.is_empty() {
         let and = if routing.reads_on_primary == ReadsOnPrimary::Always { ", and the primary" } else { "" };

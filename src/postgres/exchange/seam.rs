@@ -6,7 +6,9 @@ use super::super::request::{End, bound_text};
 use super::super::told::Description;
 use super::{CLIENT_ROOM, Copy, Exchange, KEEP, Phase};
 use crate::engine::TxState;
-use crate::engine::seam::{Answer, Exchange as Seam, Inbound, Lost, Part, Relay, Resolution, Treatment};
+use crate::engine::seam::{
+    Answer, Exchange as Seam, Inbound, Lost, Part, Relay, Resolution, Treatment, Unasked,
+};
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use std::io;
@@ -237,6 +239,10 @@ impl Seam for Exchange {
         self.reply.release_scanned();
     }
 
+    fn noted(&mut self) {
+        self.reply.noted();
+    }
+
     fn poll_repeat(&mut self, cx: &mut Context<'_>, backend: &mut Backend) -> Poll<io::Result<()>> {
         self.reply.discard = true;
         loop {
@@ -244,6 +250,7 @@ impl Seam for Exchange {
                 None if self.phase == Phase::Done => break,
                 None | Some(Relay::Refused(_)) => {}
                 Some(Relay::Acknowledge) => self.reply.acknowledge(),
+                Some(Relay::News) => self.reply.noted(),
                 Some(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
             }
             if self.phase != Phase::Done && ready!(self.poll_server(cx, backend))? == 0 {
@@ -334,9 +341,12 @@ impl Seam for Exchange {
         cx: &mut Context<'_>,
         client: &mut Stream,
         backend: &mut Backend,
-    ) -> Poll<Result<bool, Lost>> {
+    ) -> Poll<Result<Unasked, Lost>> {
         let gone = |reason: String| Lost { reason, ..Lost::default() };
         loop {
+            if ready!(self.poll_deliver(cx, client)).is_err() {
+                return Poll::Ready(Ok(Unasked::ClientLost));
+            }
             match ready!(self.poll_server(cx, backend)) {
                 Ok(0) => return Poll::Ready(Err(gone("the server closed the connection".to_owned()))),
                 Err(error) => return Poll::Ready(Err(gone(error.to_string()))),
@@ -346,13 +356,11 @@ impl Seam for Exchange {
             self.reply.alias = (backend.alias, backend.cancel.pid);
             match self.step(backend) {
                 None => {}
+                Some(Relay::News) => return Poll::Ready(Ok(Unasked::News)),
                 Some(Relay::BackendLost(lost)) => return Poll::Ready(Err(*lost)),
                 Some(_) => {
                     return Poll::Ready(Err(gone("the server answered without being asked".to_owned())));
                 }
-            }
-            if ready!(self.poll_deliver(cx, client)).is_err() {
-                return Poll::Ready(Ok(true));
             }
         }
     }

@@ -16,6 +16,7 @@ impl Reply {
         self.released = 0;
         self.skip = 0;
         self.success_at = None;
+        self.news_at = None;
     }
 
     /// `n` bytes left from the buffer's front.
@@ -24,6 +25,7 @@ impl Reply {
         self.scanned -= n;
         self.released -= n;
         self.success_at = self.success_at.map(|at| at.saturating_sub(n));
+        self.news_at = self.news_at.map(|at| at.saturating_sub(n));
     }
 
     /// `n` bytes of our own were put behind everything that was seen: they may leave.
@@ -46,6 +48,13 @@ impl Reply {
     /// The session has asked the gate.
     pub fn acknowledge(&mut self) {
         self.acknowledged = true;
+        self.noted();
+    }
+
+    /// The session has noted that somebody may come to know of a write.
+    pub fn noted(&mut self) {
+        self.news_at = None;
+        self.release_scanned();
     }
 
     /// Nothing is held back from here on.
@@ -58,7 +67,7 @@ impl Reply {
             self.let_go();
         }
         self.release_scanned();
-        Step::NeedBytes
+        if self.news_at.is_some() && !self.treatment.hold_back { Step::News } else { Step::NeedBytes }
     }
 
     /// Releases what may leave now.
@@ -66,7 +75,8 @@ impl Reply {
         if self.treatment.hold_back || self.discard {
             return;
         }
-        let limit = if self.treatment.ask_gate && !self.acknowledged { self.success_at } else { None };
+        let success = if self.treatment.ask_gate && !self.acknowledged { self.success_at } else { None };
+        let limit = success.into_iter().chain(self.news_at).min();
         let begun = if self.length <= WHOLE_MAX && self.skip > 0 { self.length - self.skip } else { 0 };
         let limit = limit.unwrap_or(self.scanned.saturating_sub(begun));
         if limit > self.released {
@@ -80,6 +90,7 @@ impl Reply {
         self.scanned = self.released;
         self.skip = 0;
         self.success_at = None;
+        self.news_at = None;
         self.treatment.hold_back = false;
         self.drop_expectations();
         !std::mem::take(&mut self.cut)

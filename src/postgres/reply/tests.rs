@@ -121,6 +121,7 @@ impl Walk {
                     self.asked += 1;
                     self.reply.acknowledge();
                 }
+                Step::News => self.reply.noted(),
                 Step::Ready => self.ready = true,
                 Step::CopyIn | Step::Refused(_) => {}
                 other => panic!("{other:?}"),
@@ -216,6 +217,40 @@ proptest! {
         let mut bytes: Vec<u8> = messages.iter().flat_map(tagged).collect();
         bytes.extend(junk);
         prop_assert_eq!(pieces::reply(&bytes, usize::MAX, treatment), pieces::reply(&bytes, piece, treatment));
+    }
+}
+
+#[test]
+fn what_may_tell_of_a_write_waits_for_the_session() {
+    let error = error("ERROR", "22012", "division by zero");
+    let notification = Said::Notification(12).bytes();
+    let ready = message(b'Z', b"I");
+    for (said, ask_gate, waits) in [
+        (&error, true, true),
+        (&error, false, false),
+        (&notification, true, true),
+        (&notification, false, true),
+    ] {
+        for together in [false, true] {
+            let treatment = Treatment { ask_gate, ..Treatment::default() };
+            let mut reply = Reply { treatment, ..Reply::default() };
+            let mut down = Buffer::default();
+            down.extend(said);
+            if together {
+                down.extend(&ready);
+            }
+            if waits {
+                assert_eq!(reply.advance(&mut down), Step::News);
+                assert_eq!(reply.released, 0, "it left before the session had noted it");
+                reply.noted();
+                assert_eq!(reply.released, said.len(), "it may leave now, whatever else comes");
+            }
+            assert_eq!(reply.advance(&mut down), if together { Step::Ready } else { Step::NeedBytes });
+            assert_eq!(
+                &down.bytes()[..reply.released],
+                [&said[..], if together { &ready } else { &[] }].concat()
+            );
+        }
     }
 }
 

@@ -281,6 +281,8 @@ fn hints_are_read_in_comments_only() {
         ("SELECT 1 -- primacy:replica", Some(Hint::Replica)),
         ("/* primacy:consistency=eventual */ SELECT 1", Some(Hint::Consistency(HintedLevel::Eventual))),
         ("/* primacy:consistency=session */ SELECT 1", Some(Hint::Consistency(HintedLevel::Session))),
+        ("/* primacy:consistency=causal */ SELECT 1", Some(Hint::Consistency(HintedLevel::Causal))),
+        ("/* primacy:consistency=strong */ SELECT 1", Some(Hint::Consistency(HintedLevel::Strong))),
         ("/* primacy:nonsense */ SELECT 1 /* primacy:primary */", Some(Hint::Primary)),
         ("SELECT 'primacy:replica'", None),
         ("SELECT '/* primacy:replica */'", None),

@@ -4,6 +4,7 @@ mod acquire;
 pub mod cancel;
 mod checkout;
 mod core;
+mod doubts;
 mod early;
 mod effects;
 pub mod explain;

@@ -33,6 +33,7 @@ pub(super) fn unit<E: Engine>(
         core.statements.forget_anonymous();
     }
     freshness(core, plan, outcome, was, (began, now));
+    super::doubts::note(core, exchange, plan);
     reported(core, exchange, plan);
     super::effects::take_over(core, exchange, plan, outcome, was);
     if plan.ddl || outcome.ddl {

@@ -1,6 +1,7 @@
 //! What is counted on a query's way: per (cluster, database, user) the traffic, per cluster everything that must not grow with what
 //! clients make up.
 
+use super::doubts::Doubts;
 use super::histogram::Histogram;
 use super::sharded::Sharded;
 use crate::engine::PinReason;
@@ -224,6 +225,8 @@ pub struct ClusterStats {
     routed: Sharded<{ Routed::ALL.len() }>,
     pins: Sharded<{ PinReason::ALL.len() }>,
     faults: Sharded<{ FAULTS.len() }>,
+    /// Statements that raised floors only because it is not known what they do.
+    pub doubts: Doubts,
     /// From the unit's first byte to the end of its reply, statements that a replica served.
     pub query_replica: Histogram,
     /// The same, statements that the primary served.
@@ -247,6 +250,7 @@ impl ClusterStats {
             routed: Sharded::new(workers),
             pins: Sharded::new(workers),
             faults: Sharded::new(workers),
+            doubts: Doubts::default(),
             query_replica: Histogram::new(workers),
             query_primary: Histogram::new(workers),
             wait: Histogram::new(workers),

@@ -1,6 +1,6 @@
 //! The OpenMetrics text that `/metrics` answers: families are gathered from snapshots, prometheus-client writes them down.
 
-use super::counters::{Count, Totals};
+use super::counters::{ClusterStats, Count, Totals};
 use super::histogram;
 use super::traffic::{Row, Traffic};
 use crate::clock::Tick;
@@ -66,7 +66,7 @@ impl Exposition {
     fn traffic_by_cluster(&mut self, traffic: &Traffic) {
         let clusters = traffic.clusters();
         let (mut events, mut routed, mut pins, mut errors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (mut queries, mut steps) = (Vec::new(), Vec::new());
+        let (mut queries, mut steps, mut doubts) = (Vec::new(), Vec::new(), Vec::new());
         for (name, stats) in &clusters {
             let cluster = || ("cluster", name.to_string());
             let totals = stats.totals();
@@ -80,6 +80,7 @@ impl Exposition {
                     .extend(["class", "role", "reason"].into_iter().zip(word.split(':').map(str::to_owned)));
                 (labels, value as f64)
             }));
+            doubts.extend(doubtful(name, stats));
             queries.push((with("role", "primary"), stats.query_primary.snapshot()));
             queries.push((with("role", "replica"), stats.query_replica.snapshot()));
             steps.push((with("step", "wait"), stats.wait.snapshot()));
@@ -91,6 +92,9 @@ impl Exposition {
         self.counter("routed", "Statements by class, the role of the node that served them, and why", routed);
         self.counter("pins", "Sessions that got pinned to a backend, by reason", pins);
         self.counter("errors", "Errors by whose fault they are", errors);
+        let help =
+            "Statements that raised the floor of a database's reads because it is not known what they do";
+        self.counter("doubtful_writes", help, doubts);
         self.histogram("query_duration_seconds", "From a unit's first byte to the end of its reply", queries);
         self.histogram(
             "step_duration_seconds",
@@ -110,6 +114,19 @@ impl Exposition {
         text::encode(&mut out, &registry)?;
         Ok(out)
     }
+}
+
+fn doubtful(cluster: &str, stats: &ClusterStats) -> Vec<(Labels, f64)> {
+    let (shapes, others) = stats.doubts.all();
+    let row = |database: &str, reason: &str, statement: &str, raised: u64| {
+        let labels = [("database", database), ("reason", reason), ("statement", statement)];
+        let labels = labels.map(|(name, value)| (name, value.to_owned()));
+        ([vec![("cluster", cluster.to_owned())], labels.to_vec()].concat(), raised as f64)
+    };
+    let mut rows: Vec<_> =
+        shapes.iter().map(|one| row(&one.database, &one.reason, &one.text, one.raised)).collect();
+    rows.push(row("", "others", "", others));
+    rows
 }
 
 fn labels(row: &Row) -> Labels {

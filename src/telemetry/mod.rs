@@ -1,6 +1,7 @@
 //! What is counted and logged: counters and histograms per worker, their Prometheus form, the log.
 
 pub mod counters;
+pub mod doubts;
 pub mod histogram;
 pub mod logs;
 pub mod metrics;

@@ -62,6 +62,7 @@ pub(super) const TOPICS: &[Topic] = &[
     topic("CLIENTS", "who is connected to us", members::clients),
     topic("SERVERS", "our connections to the servers", members::servers),
     topic("PINS", "sessions that keep a server's connection, and why", members::pins),
+    topic("DOUBTS", "statements that raise floors only because it is not known what they do", stats::doubts),
     topic("STATS", "traffic per database: since the start, and on average", stats::stats),
     topic("STATS_TOTALS", "traffic per database since the start", stats::totals),
     topic("STATS_AVERAGES", "traffic per database of the last one to two minutes", stats::averages),

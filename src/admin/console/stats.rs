@@ -89,6 +89,39 @@ fn by_database(view: &View<'_>) -> Vec<Traffic> {
     lines
 }
 
+/// `SHOW DOUBTS`: after those that are told apart, one row for all others.
+pub(super) fn doubts(view: &View<'_>) -> Table {
+    let mut table = Table::new(&[
+        ("cluster", Text),
+        ("database", Text),
+        ("raised", Int),
+        ("reason", Text),
+        ("statement", Text),
+    ]);
+    for (cluster, stats) in view.inspect.traffic().clusters() {
+        if !view.shows(&cluster) {
+            continue;
+        }
+        let (shapes, others) = stats.doubts.all();
+        for one in shapes {
+            let (database, reason, text) =
+                (one.database.to_string(), one.reason.to_string(), one.text.to_string());
+            table.push(vec![
+                cluster.to_string().into(),
+                database.into(),
+                one.raised.into(),
+                reason.into(),
+                text.into(),
+            ]);
+        }
+        if others > 0 {
+            let empty = || Cell::from("");
+            table.push(vec![cluster.to_string().into(), empty(), others.into(), "others".into(), empty()]);
+        }
+    }
+    table
+}
+
 /// `SHOW STATS`.
 pub(super) fn stats(view: &View<'_>) -> Table {
     let mut columns = vec![("database", Text)];

@@ -139,3 +139,22 @@ async fn no_cancel_ever_meets_another_clients_query() {
         assert_eq!(victims, 0, "of {queries} queries of others, while {hits} of 300 were cancelled");
     }
 }
+
+/// Servers from 18 on give long secrets to those who ask for protocol 3.2.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_are_as_long_as_the_servers() {
+    let (servers, database, primacy) = instance(2).await;
+    for version in [wire::PROTOCOL_3_0, wire::PROTOCOL_3_0 | 1, wire::PROTOCOL_3_2] {
+        let of = async |port| Raw::try_connect_speaking(version, &database, port, &[]).await.unwrap();
+        let direct = of(servers.endpoints[0].port).await;
+        let mut client = of(primacy.port).await;
+        assert_eq!(client.key.len(), direct.key.len(), "{version:x}");
+        start(&mut client, LONG).await;
+        runs(servers, &database, "pg_sleep").await;
+        // Half of it is a wrong one.
+        client.cancel(&client.key[..client.key.len() / 2]).await;
+        client.cancel(&client.key.clone()).await;
+        assert_eq!(sqlstate(&client.read_until("Z").await).as_deref(), Some("57014"));
+        assert_eq!(client.value("SELECT 1").await, "1");
+    }
+}

@@ -71,6 +71,7 @@ impl Front {
         let target = Arc::new(target(&servers.endpoints[0], ServerTlsMode::Disable));
         let listener = Listener::bind(&listen).unwrap();
         let address = listener.address().unwrap();
+        let newest = newest(servers);
         let (stop, stopped) = watch::channel(false);
         let (report, outcomes) = mpsc::unbounded_channel();
         let firewall = Mutex::new(Firewall::new(settings::Firewall {
@@ -84,7 +85,7 @@ impl Front {
             let serve = |stream: Stream, _| {
                 let (door, target, report) = (door.clone(), target.clone(), report.clone());
                 primacy::task::spawn("client", async move {
-                    let outcome = match accept(stream, &door).await {
+                    let outcome = match accept(stream, &door, newest).await {
                         Ok(Knock::Login(login)) => {
                             report.send(Ok(())).unwrap_or_default();
                             return relay(*login, &target).await;
@@ -114,6 +115,12 @@ impl Front {
             ListenAddress::Unix(_) => panic!("a unix socket has no port"),
         }
     }
+}
+
+/// The newest protocol version that the servers speak.
+fn newest(servers: &Servers) -> u32 {
+    let major: u32 = servers.version.split('.').next().unwrap().parse().unwrap();
+    if major >= 18 { wire::PROTOCOL_3_2 } else { wire::PROTOCOL_3_0 }
 }
 
 async fn relay(mut login: Login, target: &Target) {

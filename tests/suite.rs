@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod admission;
 mod bad_input;
 mod cancel;
 mod catalog;

@@ -43,6 +43,8 @@ pub struct Guest {
     pub superuser: bool,
     /// See [`Identity::terms`](super::seam::Identity::terms).
     pub terms: u64,
+    /// How many bytes the secret of its cancel requests has.
+    pub cancel_key: usize,
     /// Where its handshake stands, for the engine's own last word of it (MySQL: the next packet's number).
     pub step: u8,
 }

@@ -35,6 +35,11 @@ pub enum LookupError {
 pub trait UserSource: Send + Sync + 'static {
     /// What the servers say of `name`; `Ok(None)` when there is no such user.
     fn user(&self, name: &str) -> impl Future<Output = Result<Option<Arc<UserRecord>>, LookupError>> + Send;
+
+    /// Whether new passwords are stored as md5, as far as the last look-up has seen: the servers take a stranger for one who has such a password.
+    fn stores_md5(&self) -> bool {
+        false
+    }
 }
 
 /// With what a backend can be opened in a user's name.
@@ -44,6 +49,8 @@ pub enum Credentials {
     Password(Secret),
     /// What a SCRAM proof reveals: logs in to every server that holds the same verifier.
     ScramKeys(Box<ScramKeys>),
+    /// The stored `md5…` of a PostgreSQL role: answers every md5 challenge.
+    Md5(Secret),
 }
 
 /// The keys of a SCRAM-SHA-256 user (RFC 5802 §3).

@@ -105,6 +105,8 @@ impl Front for Mysql {
                 superuser: false,
                 terms: response.terms().number(),
                 step: talk.next,
+                // KILL is a statement: nobody is told the secret.
+                cancel_key: 4,
             }))),
             Err(Refused::Gone(error)) => Err(gone(error)),
             Err(Refused::Told(error, guess)) => {
@@ -203,11 +205,12 @@ async fn greet(client: Stream, door: &Entrance, greeting: &Greeting) -> Result<(
     if asks_for_tls(&packet)
         && let Some(acceptor) = &door.tls
     {
-        talk.stream = acceptor.accept(talk.stream).await.map_err(|error| TurnedAway {
+        let accepted = acceptor.accept(talk.stream).await.map_err(|error| TurnedAway {
             why: format!("the TLS handshake with the client failed: {error}"),
             guess: false,
             fault: Fault::Client,
         })?;
+        talk.stream = accepted.stream;
         packet = talk.hear().await.map_err(gone)?;
     }
     let Some(response) = Response::parse(&packet) else {

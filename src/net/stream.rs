@@ -122,6 +122,16 @@ impl Stream {
         matches!(waiting, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// The first byte that waits to be read, which stays there; `None` at the end of the connection, and for all but TCP in clear. Cancel safe.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn peek(&self) -> io::Result<Option<u8>> {
+        let Self::Tcp(socket) = self else { return Ok(None) };
+        let mut first = [0];
+        Ok((socket.peek(&mut first).await? == 1).then_some(first[0]))
+    }
+
     /// Whether the bytes travel encrypted.
     #[must_use]
     pub fn is_tls(&self) -> bool {

@@ -1,5 +1,6 @@
 //! TLS: certificates towards clients, the checks of certificates towards servers. One provider: aws-lc-rs.
 
+use super::end_point;
 use super::stream::Stream;
 use crate::config::settings::{ServerTls, ServerTlsMode};
 use arc_swap::ArcSwap;
@@ -7,8 +8,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
 };
@@ -41,17 +41,27 @@ pub enum TlsError {
 /// TLS towards clients: what a listener answers to those who ask for it.
 #[derive(Debug, Clone)]
 pub struct Acceptor {
-    config: Arc<ServerConfig>,
-    certificate: Arc<Certificate>,
+    shown: Arc<ArcSwap<Shown>>,
+    protocol: Option<&'static [u8]>,
 }
 
+/// A certificate, as it is shown.
 #[derive(Debug)]
-struct Certificate(ArcSwap<CertifiedKey>);
+struct Shown {
+    config: Arc<ServerConfig>,
+    end_point: Option<Arc<[u8]>>,
+}
 
-impl ResolvesServerCert for Certificate {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
-    }
+/// A connection whose client has shaken hands with us.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection, inside TLS.
+    pub stream: Stream,
+    /// What a proof of the client's can be bound to (`tls-server-end-point`): the hash of the certificate that it was shown. `None` when the
+    /// certificate's signature defines none.
+    pub end_point: Option<Arc<[u8]>>,
+    /// Whether the client named the protocol that it speaks (ALPN).
+    pub named: bool,
 }
 
 impl Acceptor {
@@ -60,14 +70,17 @@ impl Acceptor {
     /// # Errors
     /// Names the file and the reason.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let certificate = Arc::new(Certificate(ArcSwap::from_pointee(certified_key(certificate, key)?)));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(certificate.clone());
-        // As the servers do it: no driver resumes a session, and a ticket looks like an answer that nobody asked for.
-        config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), certificate })
+        let shown = Shown::load(certificate, key, None)?;
+        Ok(Self { shown: Arc::new(ArcSwap::from_pointee(shown)), protocol: None })
+    }
+
+    /// The same, and clients who name protocols (ALPN) must name this one among them.
+    ///
+    /// # Errors
+    /// Names the file and the reason.
+    pub fn load_for(protocol: &'static [u8], certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let shown = Shown::load(certificate, key, Some(protocol))?;
+        Ok(Self { shown: Arc::new(ArcSwap::from_pointee(shown)), protocol: Some(protocol) })
     }
 
     /// Reads them anew: handshakes from now on use them, connections that stand keep what they have.
@@ -75,7 +88,7 @@ impl Acceptor {
     /// # Errors
     /// Names the file and the reason; the old certificate stays in use.
     pub fn reload(&self, certificate: &Path, key: &Path) -> Result<(), TlsError> {
-        self.certificate.0.store(Arc::new(certified_key(certificate, key)?));
+        self.shown.store(Arc::new(Shown::load(certificate, key, self.protocol)?));
         Ok(())
     }
 
@@ -83,9 +96,29 @@ impl Acceptor {
     ///
     /// # Errors
     /// When the connection breaks or the client does not agree.
-    pub async fn accept(&self, stream: Stream) -> io::Result<Stream> {
-        let tls = TlsAcceptor::from(self.config.clone()).accept(stream.into_socket()?).await?;
-        Ok(Stream::Tls(Box::new(tls.into())))
+    pub async fn accept(&self, stream: Stream) -> io::Result<Accepted> {
+        let (config, end_point) = {
+            let shown = self.shown.load();
+            (Arc::clone(&shown.config), shown.end_point.clone())
+        };
+        let tls = TlsAcceptor::from(config).accept(stream.into_socket()?).await?;
+        let named = tls.get_ref().1.alpn_protocol().is_some();
+        Ok(Accepted { stream: Stream::Tls(Box::new(tls.into())), end_point, named })
+    }
+}
+
+impl Shown {
+    fn load(certificate: &Path, key: &Path, protocol: Option<&'static [u8]>) -> Result<Self, TlsError> {
+        let shown = certified_key(certificate, key)?;
+        let end_point = shown.end_entity_cert().ok().and_then(|certificate| end_point::of(certificate));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
+        // As the servers do it: no driver resumes a session, and a ticket looks like an answer that nobody asked for.
+        config.send_tls13_tickets = 0;
+        config.alpn_protocols = protocol.iter().map(|name| name.to_vec()).collect();
+        Ok(Self { config: Arc::new(config), end_point: end_point.map(Arc::from) })
     }
 }
 

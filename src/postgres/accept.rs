@@ -44,6 +44,8 @@ pub struct Login {
     pub database: Arc<str>,
     /// Session settings to start with, those inside `options` included; each name once, in the order to apply.
     pub parameters: Vec<(Box<str>, Box<str>)>,
+    /// How many bytes the secret of its cancel requests has.
+    pub cancel_key: usize,
     /// Its words (`true`, `database`, …), if it wants to be a replication connection.
     pub replication: Option<Box<str>>,
     /// With what backends are opened in its name.
@@ -118,18 +120,23 @@ impl From<io::Error> for AcceptError {
     }
 }
 
-/// Takes a new connection through its login. The caller bounds the time; dropping the future closes the connection.
+/// Takes a new connection through its login; `newest` is the newest protocol version that the cluster's servers speak. The caller bounds the time; dropping the future closes the connection.
 ///
 /// # Errors
 /// When the client goes away or is refused; a refused client has been told.
-pub async fn accept<S: UserSource>(stream: Stream, door: &Door<S>) -> Result<Knock, AcceptError> {
-    let (mut stream, startup) = match greet(stream, door.tls.as_ref()).await? {
+pub async fn accept<S: UserSource>(
+    stream: Stream,
+    door: &Door<S>,
+    newest: u32,
+) -> Result<Knock, AcceptError> {
+    let (mut stream, end_point, startup) = match greet(stream, door.tls.as_ref(), newest).await? {
         Greeted::Cancel(knock) => return Ok(knock),
-        Greeted::Startup(stream, startup) => (stream, startup),
+        Greeted::Startup(stream, end_point, startup) => (stream, end_point, startup),
     };
-    match examine(&mut stream, door, &startup).await {
+    match examine(&mut stream, door, &startup, end_point).await {
         Ok(outcome) => Ok(Knock::Login(Box::new(Login {
             stream,
+            cancel_key: startup.cancel_key(),
             user: startup.user,
             database: startup.database,
             parameters: startup.parameters,
@@ -162,13 +169,27 @@ async fn farewell(stream: &mut Stream, out: &[u8]) {
     }
 }
 
+/// What a TLS client says first: no first packet of PostgreSQL's is so long.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 enum Greeted {
     Cancel(Knock),
-    Startup(Stream, Box<Startup>),
+    /// Also what a proof can be bound to.
+    Startup(Stream, Option<Arc<[u8]>>, Box<Startup>),
 }
 
-async fn greet(mut stream: Stream, tls: Option<&Acceptor>) -> Result<Greeted, AcceptError> {
-    let mut state = First::new();
+async fn greet(mut stream: Stream, tls: Option<&Acceptor>, newest: u32) -> Result<Greeted, AcceptError> {
+    let mut state = First::new(newest);
+    let mut end_point = None;
+    if let Some(acceptor) = tls
+        && stream.peek().await? == Some(TLS_HANDSHAKE)
+    {
+        let accepted = acceptor.accept(stream).await.map_err(AcceptError::Tls)?;
+        if !accepted.named {
+            return Err(AcceptError::Tls(io::Error::other("direct TLS, and no protocol was named (ALPN)")));
+        }
+        (stream, end_point) = (accepted.stream, accepted.end_point);
+    }
     loop {
         let refusal = match first_packet(&mut stream, state).await? {
             Step::Gss(next) => {
@@ -181,7 +202,9 @@ async fn greet(mut stream: Stream, tls: Option<&Acceptor>) -> Result<Greeted, Ac
                 stream = match tls.filter(|_| matches!(stream, Stream::Tcp(_))) {
                     Some(acceptor) => {
                         stream.write_all(b"S").await?;
-                        acceptor.accept(stream).await.map_err(AcceptError::Tls)?
+                        let accepted = acceptor.accept(stream).await.map_err(AcceptError::Tls)?;
+                        end_point = accepted.end_point;
+                        accepted.stream
                     }
                     None => {
                         stream.write_all(b"N").await?;
@@ -194,7 +217,7 @@ async fn greet(mut stream: Stream, tls: Option<&Acceptor>) -> Result<Greeted, Ac
                 let encrypted = stream.is_tls();
                 return Ok(Greeted::Cancel(Knock::Cancel { pid, key, encrypted }));
             }
-            Step::Startup(startup) => return Ok(Greeted::Startup(stream, startup)),
+            Step::Startup(startup) => return Ok(Greeted::Startup(stream, end_point, startup)),
             Step::Refuse(refusal) => refusal,
         };
         let bytes = refusal.bytes();
@@ -221,6 +244,7 @@ async fn examine<S: UserSource>(
     stream: &mut Stream,
     door: &Door<S>,
     startup: &Startup,
+    end_point: Option<Arc<[u8]>>,
 ) -> Result<Outcome, AcceptError> {
     let user = &*startup.user;
     if door.tls_required && !stream.is_tls() && !stream.is_unix() {
@@ -231,12 +255,12 @@ async fn examine<S: UserSource>(
     }
     let mut out = Vec::new();
     if startup.negotiate {
-        wire::negotiate_protocol_version(&mut out, wire::PROTOCOL_3_0, &startup.protocol_options);
+        wire::negotiate_protocol_version(&mut out, startup.version, &startup.protocol_options);
     }
     let outcome = if door.asks_password(user) {
         proof::ask_password(stream, out, user).await?
     } else {
-        proof::ask_proof(stream, out, door.examination(user).await?, user).await?
+        proof::ask_proof(stream, out, door.examination(user).await?, user, end_point).await?
     };
     match &startup.bad_options {
         Some(error) => Err(AcceptError::refused(error.clone(), "in its start-up options")),

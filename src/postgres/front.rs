@@ -58,7 +58,8 @@ impl Front for Postgres {
         let lookups = Arc::new(Lookups::new(connections));
         let acceptor = match (&settings.tls.certificate, &settings.tls.key) {
             (Some(certificate), Some(key)) => {
-                Some(Acceptor::load(certificate, key).map_err(|error| format!("tls: {error}"))?)
+                let acceptor = Acceptor::load_for(wire::ALPN, certificate, key);
+                Some(acceptor.map_err(|error| format!("tls: {error}"))?)
             }
             _ => None,
         };
@@ -69,8 +70,9 @@ impl Front for Postgres {
         Ok((Entrance { door, lookups }, loader))
     }
 
-    async fn knock(client: Stream, door: &Entrance, _: &Caller<'_>) -> Result<Knock, TurnedAway> {
-        match accept::accept(client, &door.door).await {
+    async fn knock(client: Stream, door: &Entrance, caller: &Caller<'_>) -> Result<Knock, TurnedAway> {
+        let newest = newest_protocol((caller.version)().as_deref());
+        match accept::accept(client, &door.door, newest).await {
             Ok(accept::Knock::Cancel { pid, key, .. }) => Ok(Knock::Cancel { id: pid, secret: key }),
             Ok(accept::Knock::Login(login)) => Ok(Knock::Guest(Box::new(Guest {
                 client: login.stream,
@@ -83,6 +85,7 @@ impl Front for Postgres {
                 superuser: login.record.is_some_and(|record| record.superuser),
                 terms: 0,
                 step: 0,
+                cancel_key: login.cancel_key,
             }))),
             Err(error) => Err(turned_away(&error)),
         }
@@ -136,6 +139,33 @@ impl Front for Postgres {
     }
 }
 
+/// The newest protocol version that servers of this version speak; as long as none has said its version, the oldest.
+fn newest_protocol(version: Option<&str>) -> u32 {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let major = version.and_then(|text| text.get(..digits(text))?.parse::<u32>().ok());
+    if major.is_some_and(|major| major >= 18) { wire::PROTOCOL_3_2 } else { wire::PROTOCOL_3_0 }
+}
+
 fn turned_away(error: &AcceptError) -> TurnedAway {
     TurnedAway { why: error.to_string(), guess: error.is_guess(), fault: error.fault() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_version_says_which_protocol_it_speaks() {
+        for (version, newest) in [
+            (None, wire::PROTOCOL_3_0),
+            (Some(""), wire::PROTOCOL_3_0),
+            (Some("9.6.24"), wire::PROTOCOL_3_0),
+            (Some("17.12 (Debian 17.12-1)"), wire::PROTOCOL_3_0),
+            (Some("18beta1"), wire::PROTOCOL_3_2),
+            (Some("18.6"), wire::PROTOCOL_3_2),
+            (Some("99999999999"), wire::PROTOCOL_3_0),
+        ] {
+            assert_eq!(newest_protocol(version), newest, "{version:?}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 pub mod options;
 
-use super::wire::{self, CANCEL_REQUEST, Fields, GSSENC_REQUEST, PROTOCOL_3_0, SSL_REQUEST};
+use super::wire::{self, CANCEL_REQUEST, Fields, GSSENC_REQUEST, PROTOCOL_3_2, SSL_REQUEST};
 use crate::error::ClientError;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ pub const CANCEL_KEY_MAX: usize = 256;
 /// Waiting for a first packet. A client asks for encryption at most once of each kind.
 #[derive(Debug, Clone, Copy)]
 pub struct First {
+    newest: u32,
     ssl_asked: bool,
     gss_asked: bool,
 }
@@ -61,7 +62,9 @@ pub struct Startup {
     pub parameters: Vec<(Box<str>, Box<str>)>,
     /// Its words, if it wants to be a replication connection.
     pub replication: Option<Box<str>>,
-    /// It must be told that we speak 3.0 only (`NegotiateProtocolVersion`).
+    /// The version that the connection speaks from here on: what was asked for, or the newest that there is.
+    pub version: u32,
+    /// It must be told which version that is (`NegotiateProtocolVersion`).
     pub negotiate: bool,
     /// Protocol options (`_pq_.…`) that it named: we know none.
     pub protocol_options: Vec<Box<str>>,
@@ -69,17 +72,19 @@ pub struct Startup {
     pub bad_options: Option<ClientError>,
 }
 
-impl Default for First {
-    fn default() -> Self {
-        Self::new()
+impl Startup {
+    /// How many bytes the secret of its cancel requests has, as the server's: long ones came with 3.2.
+    #[must_use]
+    pub fn cancel_key(&self) -> usize {
+        if self.version >= PROTOCOL_3_2 { 32 } else { 4 }
     }
 }
 
 impl First {
-    /// A new connection.
+    /// A new connection; `newest` is the newest version that the cluster's servers speak.
     #[must_use]
-    pub fn new() -> Self {
-        Self { ssl_asked: false, gss_asked: false }
+    pub fn new(newest: u32) -> Self {
+        Self { newest: newest.min(PROTOCOL_3_2), ssl_asked: false, gss_asked: false }
     }
 
     /// How many bytes follow the length field of a first packet.
@@ -106,7 +111,7 @@ impl First {
                 }
                 _ => Step::Refuse(Refusal { error: None, protocol_2: false }),
             },
-            Some(version) => match startup(version, fields) {
+            Some(version) => match startup(version, self.newest, fields) {
                 Ok(startup) => Step::Startup(Box::new(startup)),
                 Err(error) => Step::Refuse(Refusal { error: Some(*error), protocol_2: version >> 16 < 3 }),
             },
@@ -136,12 +141,15 @@ fn fatal(sqlstate: &'static str, message: impl Into<String>) -> Box<ClientError>
     Box::new(ClientError::new(sqlstate, 0, message).fatal())
 }
 
-fn startup(version: u32, mut fields: Fields<'_>) -> Result<Startup, Box<ClientError>> {
+fn startup(version: u32, newest: u32, mut fields: Fields<'_>) -> Result<Startup, Box<ClientError>> {
     let (major, minor) = (version >> 16, version & 0xFFFF);
     if major != 3 {
         return Err(fatal(
             "0A000",
-            format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0"),
+            format!(
+                "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{}",
+                newest & 0xFFFF
+            ),
         ));
     }
     let (mut user, mut database, mut options, mut replication) = (None, None, None, None);
@@ -179,7 +187,8 @@ fn startup(version: u32, mut fields: Fields<'_>) -> Result<Startup, Box<ClientEr
         database: database.filter(|name| !name.is_empty()).unwrap_or(user).into(),
         parameters: last_of_each(parameters),
         replication,
-        negotiate: version != PROTOCOL_3_0 || !protocol_options.is_empty(),
+        version: version.min(newest),
+        negotiate: version > newest || !protocol_options.is_empty(),
         protocol_options,
         bad_options,
     })
@@ -223,7 +232,7 @@ fn last_of_each(all: Vec<(Box<str>, Box<str>)>) -> Vec<(Box<str>, Box<str>)> {
 
 /// Takes any bytes through this module, as a client's first packets one after the other: what fuzzing calls.
 pub fn decode_all(bytes: &[u8]) {
-    let mut state = First::new();
+    let mut state = First::new(PROTOCOL_3_2);
     let mut fields = Fields(bytes);
     while let Some(prefix) = fields.u32() {
         let Ok(length) = First::body_length(prefix.to_be_bytes()) else { return };

@@ -89,9 +89,9 @@ pub struct Login {
 /// What a password is stored as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// Can be checked by us, and passed on.
+    /// A SCRAM verifier.
     Scram,
-    /// Cannot.
+    /// A hash that is as good as the password.
     Md5,
 }
 

@@ -1,6 +1,7 @@
 //! Logs in to a server: the other side of the handshake, and the cancel request.
 
 use super::auth::client::{self, Answered, Start};
+use super::auth::md5::Hash;
 use super::auth::{self, KeyCache};
 use super::wire::{self, Fields, Frames, ServerError};
 use crate::config::settings::{Node, ServerTlsMode};
@@ -169,7 +170,8 @@ pub async fn start(
     stream.write_all(&out).await?;
     stream.flush().await?;
     let mut incoming = Incoming { stream, buffer: Vec::with_capacity(4096), at: 0 };
-    prove(&mut incoming, target, credentials).await?;
+    let user = parameters.iter().find(|(name, _)| *name == "user").map_or("", |(_, user)| user);
+    prove(&mut incoming, target, user, credentials).await?;
     await_ready(incoming).await
 }
 
@@ -261,7 +263,12 @@ fn unexpected(tag: u8, instead_of: &str) -> OpenError {
 }
 
 /// From the start-up message to AuthenticationOk.
-async fn prove(incoming: &mut Incoming, target: &Target, credentials: &Credentials) -> Result<(), OpenError> {
+async fn prove(
+    incoming: &mut Incoming,
+    target: &Target,
+    user: &str,
+    credentials: &Credentials,
+) -> Result<(), OpenError> {
     let (kind, body) = incoming.request().await?;
     match (kind, credentials) {
         (0, _) => return Ok(()),
@@ -269,6 +276,9 @@ async fn prove(incoming: &mut Incoming, target: &Target, credentials: &Credentia
             let mut out = Vec::new();
             wire::password(&mut out, password.expose());
             incoming.send(&out).await?;
+        }
+        (5, Credentials::Password(_) | Credentials::Md5(_)) => {
+            md5(incoming, &body, user, credentials).await?
         }
         (10, _) => scram(incoming, &body, target, credentials).await?,
         (kind, _) => return Err(OpenError::Unsupported(cannot_answer(kind))),
@@ -279,10 +289,29 @@ async fn prove(incoming: &mut Incoming, target: &Target, credentials: &Credentia
     }
 }
 
+async fn md5(
+    incoming: &mut Incoming,
+    salt: &[u8],
+    user: &str,
+    credentials: &Credentials,
+) -> Result<(), OpenError> {
+    let salt =
+        salt.try_into().map_err(|_| OpenError::Protocol("an md5 salt of the wrong length".to_owned()))?;
+    let hash = match credentials {
+        Credentials::Password(password) => Some(Hash::of(password.expose(), user)),
+        Credentials::Md5(stored) => Hash::parse(stored.expose()),
+        Credentials::ScramKeys(_) => None,
+    };
+    let hash = hash.ok_or_else(|| OpenError::Unsupported(cannot_answer(5)))?;
+    let mut out = Vec::new();
+    wire::password(&mut out, &hash.answer(salt));
+    incoming.send(&out).await
+}
+
 fn cannot_answer(kind: u32) -> String {
     match kind {
         3 => "the server asks for the password in clear, which is sent only if it is known, and inside TLS or a unix socket".to_owned(),
-        5 => "the server asks for an md5 proof, which is not supported: use scram-sha-256".to_owned(),
+        5 => "the server asks for an md5 proof, and the client has given a SCRAM one: its password was changed".to_owned(),
         7..=9 => "the server asks for GSSAPI or SSPI, which is not supported: use scram-sha-256".to_owned(),
         kind => format!("the server asks for authentication method {kind}, which is not supported: use scram-sha-256"),
     }
@@ -307,6 +336,8 @@ async fn scram(
         Credentials::Password(password) => {
             target.keys.keys(password, &challenge.salt, challenge.iterations).await?
         }
+        // The role's password is stored as md5, and the server's pg_hba.conf wants SCRAM of it: nobody can prove that, and the server says so.
+        Credentials::Md5(_) => ([0; 32], [0; 32]),
     };
     let (answered, client_final): (Answered, String) = challenge.answer(&client_key, &server_key);
     out.clear();

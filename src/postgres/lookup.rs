@@ -8,7 +8,7 @@ use crate::error::ClientError;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
@@ -25,14 +25,16 @@ pub(super) const METHOD: &str = "
                      and has_function_privilege(p.oid, 'execute') and has_schema_privilege(s.oid, 'usage')),
            has_table_privilege('pg_catalog.pg_authid', 'select')";
 
-/// The epoch of `infinity` is infinite.
+/// One row always, its `rolcanlogin` NULL when there is no such user. The epoch of `infinity` is infinite.
 const BY_FUNCTION: &str = "
-    select rolpassword, extract(epoch from rolvaliduntil)::float8, rolcanlogin, rolconnlimit, rolsuper
-    from primacy.user_lookup($1)";
+    select rolpassword, extract(epoch from rolvaliduntil)::float8, rolcanlogin, rolconnlimit, rolsuper,
+           current_setting('password_encryption') = 'md5'
+    from (values (1)) one (row) left join primacy.user_lookup($1) found on true";
 
 const DIRECTLY: &str = "
-    select rolpassword, extract(epoch from rolvaliduntil)::float8, rolcanlogin, rolconnlimit, rolsuper
-    from pg_catalog.pg_authid where rolname = $1";
+    select rolpassword, extract(epoch from rolvaliduntil)::float8, rolcanlogin, rolconnlimit, rolsuper,
+           current_setting('password_encryption') = 'md5'
+    from (values (1)) one (row) left join pg_catalog.pg_authid found on rolname = $1";
 
 const ACCESS: &str = "
     select d.oid is not null, coalesce(d.datallowconn and d.datconnlimit <> -2, false),
@@ -60,6 +62,8 @@ pub struct Lookups {
     method: Mutex<Option<Method>>,
     /// By user.
     flights: Mutex<HashMap<Arc<str>, Shared>>,
+    /// What the last look-up saw of `password_encryption`.
+    stores_md5: AtomicBool,
     /// Orders arrivals and beginnings of queries.
     ticket: AtomicU64,
 }
@@ -140,6 +144,10 @@ impl UserSource for Lookups {
         *last = Some((began, answer.clone()));
         answer
     }
+
+    fn stores_md5(&self) -> bool {
+        self.stores_md5.load(Ordering::Relaxed)
+    }
 }
 
 impl Lookups {
@@ -150,6 +158,7 @@ impl Lookups {
             connections,
             method: Mutex::new(None),
             flights: Mutex::new(HashMap::new()),
+            stores_md5: AtomicBool::new(false),
             ticket: AtomicU64::new(0),
         }
     }
@@ -204,7 +213,10 @@ impl Lookups {
             Method::Directly => DIRECTLY,
         };
         let rows = self.ask(sql, &[(&name as _, Type::TEXT)]).await?;
-        let record = rows.first().map(record).transpose()?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        self.stores_md5.store(row.try_get(5)?, Ordering::Relaxed);
+        let exists = row.try_get::<_, Option<bool>>(2)?.is_some();
+        let record = exists.then(|| record(row)).transpose()?;
         Ok(record.map(Arc::new))
     }
 

@@ -33,7 +33,7 @@ pub async fn login<E: Front>(
             .hint("connect to the server itself"))
     } else {
         let identity = Identity { user, database, credentials, terms };
-        let known = (id, guest.unproven, guest.superuser);
+        let known = (id, guest.cancel_key, guest.unproven, guest.superuser);
         admit(shared, door, &mut client, identity, parameters, known, route).await
     };
     match admitted {
@@ -55,7 +55,7 @@ async fn admit<E: Front>(
     client: &mut Stream,
     Identity { user, database, credentials, terms }: Identity,
     parameters: Vec<(Box<str>, Box<str>)>,
-    (id, unproven, superuser): (u32, bool, bool),
+    (id, cancel_key, unproven, superuser): (u32, usize, bool, bool),
     route: RouteSetting,
 ) -> Result<Box<Core<E>>, ClientError> {
     let settings = shared.settings.load_full();
@@ -65,7 +65,8 @@ async fn admit<E: Front>(
     let limits = if superuser { Limits::default() } else { limits };
     // What the first query must see is proved while the client is being greeted.
     shared.state.rounds.ask_once();
-    let place = enter(shared, client, id, (&user, &database), &parameters, settings.pool.max_clients)?;
+    let place =
+        enter(shared, client, (id, cancel_key), (&user, &database), &parameters, settings.pool.max_clients)?;
     let (ours, theirs): (Vec<_>, Vec<_>) =
         parameters.into_iter().partition(|(name, _)| name.to_ascii_lowercase().starts_with("primacy."));
     let startup = Arc::new(Tracked::new(theirs.iter().map(|(name, value)| (name, value))));
@@ -102,12 +103,12 @@ fn may_use(settings: &Cluster, user: &Arc<str>, database: &Arc<str>) -> Result<(
 fn enter<E: Front>(
     shared: &Shared<E>,
     client: &Stream,
-    id: u32,
+    (id, cancel_key): (u32, usize),
     (user, database): (&Arc<str>, &Arc<str>),
     parameters: &[(Box<str>, Box<str>)],
     limit: u32,
 ) -> Result<Place, ClientError> {
-    let mut secret = [0; 4];
+    let mut secret = vec![0; cancel_key].into_boxed_slice();
     clock::random(&mut secret)
         .map_err(|error| ClientError::new("58000", 1105, format!("no randomness: {error}")))?;
     let application = parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case("application_name"));

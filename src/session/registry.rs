@@ -43,7 +43,7 @@ pub struct ClientEntry {
     /// The process or connection id that it knows itself by.
     pub id: u32,
     /// The secret of its cancel requests.
-    pub secret: [u8; 4],
+    pub secret: Box<[u8]>,
     /// Login name.
     pub user: Arc<str>,
     /// The database, as it asked for it.
@@ -154,7 +154,7 @@ pub struct Arrival {
     /// When.
     pub since: Tick,
     /// The secret of its cancel requests.
-    pub secret: [u8; 4],
+    pub secret: Box<[u8]>,
 }
 
 /// All clients of one cluster.

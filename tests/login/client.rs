@@ -1,15 +1,22 @@
 //! Real clients at our door.
 
 use super::{Front, users};
-use crate::support::{Database, Servers};
-use primacy::config::settings::{ClientTlsMode, ListenAddress, Passthrough, User, UserSecret, Users};
+use crate::support::{Database, PATIENCE, Servers};
+use primacy::config::settings::{
+    ClientTlsMode, ListenAddress, Passthrough, ServerTls, ServerTlsMode, User, UserSecret, Users,
+};
 use primacy::config::units::Secret;
-use primacy::net::tls::Acceptor;
+use primacy::net::Stream;
+use primacy::net::tls::{Acceptor, Connector};
 use primacy::postgres::accept::AcceptError;
 use primacy::postgres::auth::Verifier;
+use primacy::postgres::wire;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::Output;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 async fn psql(conninfo: &str, password: &str, statement: &str) -> Output {
     let servers = Servers::postgres().await;
@@ -147,7 +154,7 @@ fn certificate(directory: &Path) -> Acceptor {
     let (certificate, key) = (directory.join("cert.pem"), directory.join("key.pem"));
     std::fs::write(&certificate, pair.cert.pem()).unwrap();
     std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
-    Acceptor::load(&certificate, &key).unwrap()
+    Acceptor::load_for(wire::ALPN, &certificate, &key).unwrap()
 }
 
 fn any_port() -> ListenAddress {
@@ -194,4 +201,152 @@ async fn a_password_in_clear_needs_tls_or_a_unix_socket() {
         database.name
     );
     assert_eq!(said(&psql(&by_socket, &database.password, "SELECT 42").await), "42\n");
+}
+
+async fn tls_front(directory: &Path, passthrough: Passthrough) -> Front {
+    let tls = certificate(directory);
+    Front::open(any_port(), users(passthrough), ClientTlsMode::Prefer, Some(tls)).await
+}
+
+#[tokio::test]
+async fn channel_binding_can_be_required() {
+    let database = Servers::postgres().await.fresh_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let front = tls_front(directory.path(), Passthrough::Verifier).await;
+    let how = |more: &str| at(front.port(), &database, more);
+    for binding in ["require", "prefer", "disable"] {
+        let how = how(&format!("sslmode=require channel_binding={binding}"));
+        assert_eq!(said(&psql(&how, &database.password, "SELECT 42").await), "42\n", "{binding}");
+        let wrong = said(&psql(&how, "wrong", "SELECT 42").await);
+        assert!(wrong.contains("password authentication failed"), "{binding}: {wrong}");
+    }
+    let open = said(&psql(&how("sslmode=disable channel_binding=require"), &database.password, "").await);
+    assert!(open.contains("channel binding required"), "{open}");
+    let stranger = format!("host=127.0.0.1 port={} user=nosuch dbname=x sslmode=require", front.port());
+    let stranger = said(&psql(&format!("{stranger} channel_binding=require"), "x", "").await);
+    assert!(stranger.contains("password authentication failed for user \"nosuch\""), "{stranger}");
+}
+
+/// Takes clients' TLS off with a certificate of its own and puts new TLS on: what somebody in the middle would do.
+async fn middleman(directory: &Path, to: u16) -> u16 {
+    let acceptor = Arc::new(certificate(directory));
+    let settings = ServerTls { mode: ServerTlsMode::Require, ca: None };
+    let connector = Arc::new(Connector::load(&settings).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    primacy::task::spawn("middleman", async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (acceptor, connector) = (acceptor.clone(), connector.clone());
+            primacy::task::spawn("relay", async move {
+                client.read_exact(&mut [0; 8]).await.unwrap();
+                client.write_all(b"S").await.unwrap();
+                let mut client = acceptor.accept(Stream::tcp(client).unwrap()).await.unwrap().stream;
+                let mut server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                let mut ask = Vec::new();
+                wire::ssl_request(&mut ask);
+                server.write_all(&ask).await.unwrap();
+                assert_eq!(server.read_u8().await.unwrap(), b'S');
+                let mut server = connector.connect(Stream::tcp(server).unwrap(), "localhost").await.unwrap();
+                tokio::io::copy_bidirectional(&mut client, &mut server).await.unwrap_or_default();
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn nobody_in_the_middle_passes_a_bound_proof_on() {
+    let database = Servers::postgres().await.fresh_database().await;
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let front = tls_front(ours.path(), Passthrough::Verifier).await;
+    let port = middleman(theirs.path(), front.port()).await;
+    let through = async |binding: &str| {
+        let how = at(port, &database, &format!("sslmode=require channel_binding={binding}"));
+        said(&psql(&how, &database.password, "SELECT 42").await)
+    };
+    let bound = through("require").await;
+    assert!(bound.contains("SCRAM channel binding check failed"), "{bound}");
+    assert_eq!(through("disable").await, "42\n");
+}
+
+/// A TLS connection without an SSLRequest, naming these protocols.
+async fn direct(
+    port: u16,
+    root: &Path,
+    protocols: &[&[u8]],
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    use rustls_pki_types::pem::PemObject as _;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls_pki_types::CertificateDer::from_pem_file(root).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, socket).await
+}
+
+#[tokio::test]
+async fn tls_needs_no_request_where_the_protocol_is_named() {
+    let database = Servers::postgres().await.fresh_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut front = tls_front(directory.path(), Passthrough::Password).await;
+    let root = directory.path().join("cert.pem");
+    let mut startup = Vec::new();
+    wire::startup(&mut startup, [("user", &*database.user), ("database", &*database.name)]);
+
+    let mut stream = direct(front.port(), &root, &[b"h3", wire::ALPN]).await.unwrap();
+    let mut asked = Vec::new();
+    wire::ssl_request(&mut asked);
+    stream.write_all(&asked).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'N', "TLS inside TLS");
+    stream.write_all(&startup).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'R');
+    let mut request = [0; 8];
+    stream.read_exact(&mut request).await.unwrap();
+    assert_eq!(request, [0, 0, 0, 8, 0, 0, 0, 3], "a password may be asked for inside TLS");
+    let mut password = Vec::new();
+    wire::password(&mut password, &database.password);
+    stream.write_all(&password).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'R');
+    assert!(front.outcomes.recv().await.unwrap().is_ok());
+
+    // Without a name: closed without a word, as the server does.
+    let mut unnamed = direct(front.port(), &root, &[]).await.unwrap();
+    unnamed.write_all(&startup).await.unwrap_or_default();
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(PATIENCE, unnamed.read_to_end(&mut rest)).await;
+    end.expect("it is closed").unwrap_or_default();
+    assert!(rest.is_empty(), "{rest:?}");
+    assert!(matches!(front.outcomes.recv().await.unwrap(), Err(AcceptError::Tls(_))));
+    // Another name: refused in TLS's own words.
+    assert!(direct(front.port(), &root, &[b"h2"]).await.is_err());
+    assert!(matches!(front.outcomes.recv().await.unwrap(), Err(AcceptError::Tls(_))));
+}
+
+/// What newer libpqs can do, where the machine's is one.
+#[tokio::test]
+async fn libpq_comes_with_tls_at_once_and_the_newest_protocol() {
+    let servers = Servers::postgres().await;
+    let major: u32 = servers.version.split('.').next().unwrap().parse().unwrap();
+    let database = servers.fresh_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let front = tls_front(directory.path(), Passthrough::Verifier).await;
+    let root = directory.path().join("cert.pem");
+    let verified = format!("sslmode=verify-full sslrootcert={} channel_binding=require", root.display());
+    let plain = said(&psql(&at(front.port(), &database, &verified), &database.password, "SELECT 42").await);
+    assert_eq!(plain, "42\n");
+    if major >= 17 {
+        let how = at(front.port(), &database, &format!("{verified} sslnegotiation=direct"));
+        assert_eq!(said(&psql(&how, &database.password, "SELECT 42").await), "42\n");
+    }
+    if major >= 18 {
+        let how = at(front.port(), &database, &format!("{verified} max_protocol_version=latest"));
+        let info = said(&psql(&how, &database.password, "\\conninfo").await);
+        assert!(info.contains("3.2"), "{info}");
+    }
 }

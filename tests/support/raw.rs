@@ -78,12 +78,23 @@ impl Raw {
         port: u16,
         parameters: &[(&str, &str)],
     ) -> Result<Self, Message> {
+        Self::try_connect_speaking(wire::PROTOCOL_3_0, database, port, parameters).await
+    }
+
+    /// The same with another version of the protocol.
+    pub async fn try_connect_speaking(
+        version: u32,
+        database: &Database,
+        port: u16,
+        parameters: &[(&str, &str)],
+    ) -> Result<Self, Message> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let mut raw = Self { stream, buffer: Vec::new(), port, pid: 0, key: Vec::new(), status: 0 };
         let mut out = Vec::new();
         let own = [("user", database.user.as_str()), ("database", database.name.as_str())];
         wire::startup(&mut out, own.into_iter().chain(parameters.iter().copied()));
+        out[4..8].copy_from_slice(&version.to_be_bytes());
         raw.send(&out).await;
         let mut scram = ScramSha256::new(database.password.as_bytes(), ChannelBinding::unsupported());
         loop {

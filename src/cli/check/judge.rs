@@ -219,7 +219,7 @@ fn primary(name: &str, facts: &Facts) -> Vec<Line> {
     let mut lines = Vec::new();
     if facts.password_encryption != "scram-sha-256" {
         let text = format!(
-            "{name}: password_encryption is {}: accounts made from now on cannot log in through the proxy",
+            "{name}: password_encryption is {}: accounts made from now on log in with md5, which whoever listens can guess against",
             facts.password_encryption
         );
         lines.push(
@@ -300,9 +300,9 @@ fn verifiers(cluster: &Cluster, facts: &Facts, logins: &[Login]) -> Vec<Line> {
         vec![Line::ok(format!("{} log in by the verifier ({way}): {}", count(good.len()), names(&good)))];
     let cases: [(Vec<&str>, &str, &str); 3] = [
         (
-            of(|login| login.password == Some(Stored::Md5)),
-            "cannot log in, because the password is stored as md5",
-            "set the password again while password_encryption is scram-sha-256, or list it in `users`",
+            of(|login| login.password == Some(Stored::Md5) && !login.expired),
+            "can log in with md5 alone, because the password is stored so (and not where pg_hba.conf wants scram-sha-256)",
+            "set the password again while password_encryption is scram-sha-256",
         ),
         (
             of(|login| login.password.is_none()),
@@ -310,7 +310,7 @@ fn verifiers(cluster: &Cluster, facts: &Facts, logins: &[Login]) -> Vec<Line> {
             "ALTER ROLE … PASSWORD '…', or leave it as it is",
         ),
         (
-            of(|login| login.password == Some(Stored::Scram) && login.expired),
+            of(|login| login.password.is_some() && login.expired),
             "cannot log in, because VALID UNTIL has passed",
             "ALTER ROLE … VALID UNTIL '…', or leave it as it is",
         ),

@@ -45,7 +45,7 @@ impl Authority {
 async fn handshake(acceptor: &Acceptor, connector: &Connector, host: &str) -> io::Result<(Stream, Stream)> {
     let (client, server) = pair().await;
     let (client, server) = tokio::join!(connector.connect(client, host), acceptor.accept(server));
-    Ok((client?, server?))
+    Ok((client?, server?.stream))
 }
 
 #[tokio::test]

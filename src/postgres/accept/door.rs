@@ -6,6 +6,7 @@ use crate::config::units::Secret;
 use crate::engine::identity::{LookupError, UserRecord, UserSource};
 use crate::error::{ClientError, Fault};
 use crate::net::tls::Acceptor;
+use crate::postgres::auth::md5::Hash;
 use crate::postgres::auth::{ITERATIONS, Key, Verifier, verifier};
 use std::collections::HashMap;
 use std::io;
@@ -74,9 +75,15 @@ impl<S: UserSource> Door<S> {
     }
 }
 
+/// By which question a user is examined.
+pub(super) enum Question {
+    Scram(Verifier),
+    Md5(Hash),
+}
+
 /// What a user is examined with.
 pub(super) struct Examination {
-    pub(super) verifier: Verifier,
+    pub(super) question: Question,
     /// Why nothing that the client says can be right.
     pub(super) hopeless: Option<String>,
     /// The listed password: better than keys, for it logs in to servers with any verifier.
@@ -93,7 +100,7 @@ impl<S: UserSource> Door<S> {
 
     pub(super) async fn examination(&self, user: &str) -> Result<Examination, AcceptError> {
         let listed = |verifier, password| Examination {
-            verifier,
+            question: Question::Scram(verifier),
             hopeless: None,
             password,
             listed: true,
@@ -123,14 +130,18 @@ impl<S: UserSource> Door<S> {
             Passthrough::Off | Passthrough::Password => None,
             Passthrough::Verifier => self.source.user(user).await.map_err(|error| unknowable(&error))?,
         };
-        let (verifier, hopeless) = match self.usable(record.as_deref()) {
-            Ok(verifier) => (verifier, None),
-            Err(why) => (Verifier::mock(&self.secret, user), Some(why)),
+        let (question, hopeless) = match self.usable(record.as_deref()) {
+            Ok(question) => (question, None),
+            // As the server does: most users have the kind of password that new ones get, and a stranger must look like most.
+            Err(why) if self.source.stores_md5() => {
+                (Question::Md5(Hash::mock(&self.secret, user)), Some(why))
+            }
+            Err(why) => (Question::Scram(Verifier::mock(&self.secret, user)), Some(why)),
         };
-        Ok(Examination { verifier, hopeless, password: None, listed: false, record })
+        Ok(Examination { question, hopeless, password: None, listed: false, record })
     }
 
-    fn usable(&self, record: Option<&UserRecord>) -> Result<Verifier, String> {
+    fn usable(&self, record: Option<&UserRecord>) -> Result<Question, String> {
         let Some(record) = record else {
             return Err(match self.passthrough {
                 Passthrough::Verifier => "the servers have no such user".to_owned(),
@@ -141,7 +152,12 @@ impl<S: UserSource> Door<S> {
             return Err("its password has expired (VALID UNTIL)".to_owned());
         }
         let verifier = record.verifier.as_ref().ok_or("the user has no password")?;
-        Verifier::parse(verifier.expose()).map_err(|error| error.to_string())
+        match Hash::parse(verifier.expose()) {
+            Some(hash) => Ok(Question::Md5(hash)),
+            None => {
+                Verifier::parse(verifier.expose()).map(Question::Scram).map_err(|error| error.to_string())
+            }
+        }
     }
 }
 

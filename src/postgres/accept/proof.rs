@@ -1,12 +1,13 @@
 //! The questions that a user is asked, and what its answers prove.
 
 use super::AcceptError;
-use super::door::Examination;
+use super::door::{Examination, Question};
 use crate::config::units::Secret;
 use crate::engine::identity::{Credentials, UserRecord};
 use crate::error::{ClientError, Fault};
 use crate::net::Stream;
-use crate::postgres::auth::server::{self, Failure, Proof};
+use crate::postgres::auth::md5::{self, Hash};
+use crate::postgres::auth::server::{self, Binding, Failure, Proof};
 use crate::postgres::auth::{self, Verifier};
 use crate::postgres::wire::{self, Fields, HEADER};
 use std::sync::Arc;
@@ -46,30 +47,26 @@ pub(super) async fn ask_password(
     wire::authentication_cleartext(&mut out);
     send(stream, &out).await?;
     let body = answer(stream, "password", PASSWORD_MAX).await?;
-    let mut fields = Fields(&body);
-    let password = fields.cstr().filter(|_| fields.0.is_empty());
-    let password = password
-        .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        .ok_or_else(|| protocol_violation("invalid password packet size"))?;
-    if password.is_empty() {
-        let told = ClientError::new("28P01", 1045, "empty password returned by client");
-        return Err(AcceptError::refused(told, "no password"));
-    }
+    let password = std::str::from_utf8(password_packet(&body)?)
+        .map_err(|_| protocol_violation("invalid password packet size"))?;
     let credentials = Credentials::Password(Secret::new(password.to_owned()));
     Ok(Outcome { credentials, listed: false, proven: false, record: None })
 }
 
-/// Asks for a SCRAM proof.
+/// Asks for a proof of the password; `end_point` is what it can be bound to.
 pub(super) async fn ask_proof(
     stream: &mut Stream,
-    mut out: Vec<u8>,
+    out: Vec<u8>,
     examination: Examination,
     user: &str,
+    end_point: Option<Arc<[u8]>>,
 ) -> Result<Outcome, AcceptError> {
-    wire::authentication_sasl(&mut out);
-    send(stream, &out).await?;
-    let Examination { verifier, hopeless, password, listed, record } = examination;
-    let proof = match exchange(stream, verifier).await {
+    let Examination { question, hopeless, password, listed, record } = examination;
+    let proof = match question {
+        Question::Scram(verifier) => ask_scram(stream, out, verifier, end_point).await,
+        Question::Md5(hash) => ask_md5(stream, out, &hash).await,
+    };
+    let proof = match proof {
         Err(Exchange::Wrong) => {
             return Err(wrong_password(user, hopeless.as_deref().unwrap_or("wrong password")));
         }
@@ -79,18 +76,47 @@ pub(super) async fn ask_proof(
     if let Some(why) = hopeless {
         return Err(wrong_password(user, why));
     }
-    let mut out = Vec::new();
-    wire::authentication_sasl_final(&mut out, proof.server_final.as_bytes());
-    send(stream, &out).await?;
+    let revealed = match proof {
+        Proved::Scram(proof) => {
+            let mut out = Vec::new();
+            wire::authentication_sasl_final(&mut out, proof.server_final.as_bytes());
+            send(stream, &out).await?;
+            Credentials::ScramKeys(Box::new(proof.keys))
+        }
+        Proved::Md5(hash) => Credentials::Md5(hash),
+    };
     if record.as_ref().is_some_and(|record| !record.can_login) {
         let told = ClientError::new("28000", 0, format!("role \"{user}\" is not permitted to log in"));
         return Err(AcceptError::refused(told, "NOLOGIN"));
     }
-    let credentials = match password {
-        Some(password) => Credentials::Password(password),
-        None => Credentials::ScramKeys(Box::new(proof.keys)),
-    };
+    let credentials = password.map_or(revealed, Credentials::Password);
     Ok(Outcome { credentials, listed, proven: true, record })
+}
+
+enum Proved {
+    Scram(Proof),
+    Md5(Secret),
+}
+
+async fn ask_md5(stream: &mut Stream, mut out: Vec<u8>, hash: &Hash) -> Result<Proved, Exchange> {
+    let salt = md5::salt().map_err(AcceptError::Io)?;
+    wire::authentication_md5(&mut out, salt);
+    send(stream, &out).await?;
+    let body = answer(stream, "password", PASSWORD_MAX).await?;
+    let answer = password_packet(&body)?;
+    if hash.is_proved(salt, answer) { Ok(Proved::Md5(hash.stored())) } else { Err(Exchange::Wrong) }
+}
+
+/// The one field of a PasswordMessage.
+fn password_packet(body: &[u8]) -> Result<&[u8], AcceptError> {
+    let mut fields = Fields(body);
+    let password = fields.cstr().filter(|_| fields.0.is_empty());
+    let password = password.ok_or_else(|| protocol_violation("invalid password packet size"))?;
+    if password.is_empty() {
+        let told = ClientError::new("28P01", 1045, "empty password returned by client");
+        return Err(AcceptError::refused(told, "no password"));
+    }
+    Ok(password)
 }
 
 enum Exchange {
@@ -113,18 +139,31 @@ impl From<Failure> for Exchange {
     }
 }
 
-async fn exchange(stream: &mut Stream, verifier: Verifier) -> Result<Proof, Exchange> {
+async fn ask_scram(
+    stream: &mut Stream,
+    mut out: Vec<u8>,
+    verifier: Verifier,
+    end_point: Option<Arc<[u8]>>,
+) -> Result<Proved, Exchange> {
+    wire::authentication_sasl(&mut out, end_point.is_some());
+    send(stream, &out).await?;
+    out.clear();
     let body = answer(stream, "SASL", auth::MESSAGE_MAX).await?;
     let mut fields = Fields(&body);
-    if fields.cstr() != Some(auth::MECHANISM.as_bytes()) {
-        return Err(protocol_violation("client selected an invalid SASL authentication mechanism").into());
-    }
+    let mechanism = fields.cstr();
+    let binding = match end_point {
+        Some(end_point) if mechanism == Some(auth::MECHANISM_PLUS.as_bytes()) => Binding::To(end_point),
+        Some(_) if mechanism == Some(auth::MECHANISM.as_bytes()) => Binding::Offered,
+        None if mechanism == Some(auth::MECHANISM.as_bytes()) => Binding::None,
+        _ => {
+            return Err(protocol_violation("client selected an invalid SASL authentication mechanism").into());
+        }
+    };
     let mut first = match fields.i32().map(usize::try_from) {
         Some(Ok(length)) if length == fields.0.len() => fields.0.to_vec(),
         Some(Err(_)) if fields.0.is_empty() => Vec::new(), // -1: the client waits for a word of ours
         _ => return Err(protocol_violation("invalid message format").into()),
     };
-    let mut out = Vec::new();
     if first.is_empty() {
         wire::authentication_sasl_continue(&mut out, &[]);
         send(stream, &out).await?;
@@ -132,11 +171,11 @@ async fn exchange(stream: &mut Stream, verifier: Verifier) -> Result<Proof, Exch
         first = answer(stream, "SASL", auth::MESSAGE_MAX).await?;
     }
     let nonce = auth::nonce().map_err(AcceptError::Io)?;
-    let (challenged, server_first) = server::Start::new(verifier, nonce).next(&first)?;
+    let (challenged, server_first) = server::Start::new(verifier, nonce, binding).next(&first)?;
     wire::authentication_sasl_continue(&mut out, server_first.as_bytes());
     send(stream, &out).await?;
     let last = answer(stream, "SASL", auth::MESSAGE_MAX).await?;
-    Ok(challenged.next(&last)?)
+    Ok(Proved::Scram(challenged.next(&last)?))
 }
 
 fn protocol_violation(message: &str) -> AcceptError {

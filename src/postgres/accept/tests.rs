@@ -108,7 +108,7 @@ async fn meet<F: Future>(
     play: impl FnOnce(Hand) -> F,
 ) -> (Result<Knock, AcceptError>, F::Output) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    tokio::join!(accept(Stream::Unix(ours), door), play(Hand(theirs)))
+    tokio::join!(accept(Stream::Unix(ours), door, wire::PROTOCOL_3_2), play(Hand(theirs)))
 }
 
 fn startup(options: &'static str) -> impl FnOnce(&mut Vec<u8>) {

@@ -1,8 +1,9 @@
 //! SCRAM-SHA-256 (RFC 5802, 7677) in both roles, without I/O: as the server from a verifier alone, as the client from
-//! a password or from the keys that a client's proof revealed.
+//! a password or from the keys that a client's proof revealed. And `md5`, for the roles that still have it.
 
 pub mod client;
 pub mod keys;
+pub mod md5;
 pub mod server;
 pub mod verifier;
 
@@ -13,8 +14,10 @@ use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The one mechanism.
+/// The mechanism.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+/// The same, with a proof that is bound to the TLS connection by the certificate that the client saw.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
 /// A nonce's random bytes, as in the server.
 pub const NONCE_BYTES: usize = 18;
 /// The server's default of `scram_iterations`, also that of its mock exchange.

@@ -1,5 +1,6 @@
 //! SCRAM against RFC 7677, against `postgres-protocol`, and against itself.
 
+use super::server::Binding;
 use super::*;
 use crate::config::units::Secret;
 use crate::engine::identity::ScramKeys;
@@ -22,7 +23,7 @@ fn verifier(password: &str) -> Verifier {
 fn the_rfcs_example() {
     let salt = decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
     let stored = Verifier::derive("pencil", &salt, rounds(4096));
-    let start = server::Start::new(stored, "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".to_owned());
+    let start = server::Start::new(stored, "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".to_owned(), Binding::None);
     let (challenged, server_first) = start.next(format!("n,,n=user,r={USER_NONCE}").as_bytes()).unwrap();
     assert_eq!(
         server_first,
@@ -40,8 +41,8 @@ fn exchange(
     keys: impl FnOnce(&client::Challenge) -> (Key, Key),
 ) -> Result<ScramKeys, server::Failure> {
     let start = client::Start::new("ours".to_owned());
-    let (challenged, first) =
-        server::Start::new(stored.clone(), "theirs".to_owned()).next(start.client_first().as_bytes())?;
+    let (challenged, first) = server::Start::new(stored.clone(), "theirs".to_owned(), Binding::None)
+        .next(start.client_first().as_bytes())?;
     let challenge = start.next(first.as_bytes()).unwrap();
     let (client_key, server_key) = keys(&challenge);
     let (answered, last) = challenge.answer(&client_key, &server_key);
@@ -108,7 +109,8 @@ fn a_client_refuses_too_much_work_and_a_strangers_nonce() {
 
 #[test]
 fn a_server_refuses_what_it_did_not_offer() {
-    let first = |text: &str| server::Start::new(verifier("x"), "n".to_owned()).next(text.as_bytes());
+    let first =
+        |text: &str| server::Start::new(verifier("x"), "n".to_owned(), Binding::None).next(text.as_bytes());
     assert!(first("y,,n=,r=abc").is_ok());
     for (bad, sqlstate) in [
         ("p=tls-server-end-point,,n=,r=abc", "08P01"),
@@ -126,6 +128,56 @@ fn a_server_refuses_what_it_did_not_offer() {
         let (challenged, _) = first("n,,n=,r=abc").unwrap();
         assert!(matches!(challenged.next(bad.as_bytes()), Err(server::Failure::Malformed(_))), "{bad}");
     }
+}
+
+fn to(end_point: &[u8]) -> Binding {
+    Binding::To(end_point.into())
+}
+
+/// What a client of `postgres-protocol` that saw a certificate of this hash gets.
+fn bound(seen: &[u8], ours: Binding) -> Result<ScramKeys, server::Failure> {
+    let channel = ChannelBinding::tls_server_end_point(seen.to_vec());
+    let mut client = ScramSha256::new(b"secret", channel);
+    let start = server::Start::new(verifier("secret"), "n".to_owned(), ours);
+    let (challenged, first) = start.next(client.message())?;
+    client.update(first.as_bytes()).unwrap();
+    let proof = challenged.next(client.message())?;
+    client.finish(proof.server_final.as_bytes()).unwrap();
+    Ok(proof.keys)
+}
+
+#[test]
+fn a_bound_proof_holds_for_one_certificate_and_reveals_the_same_keys() {
+    let keys = bound(b"hash", to(b"hash")).unwrap();
+    assert_eq!(exchange(&verifier("secret"), by_password("secret")).unwrap(), keys);
+    let Err(server::Failure::Malformed(told)) = bound(b"other", to(b"hash")) else { panic!() };
+    assert_eq!((told.sqlstate.as_str(), &*told.message), ("28000", "SCRAM channel binding check failed"));
+    for unbound in [Binding::Offered, Binding::None] {
+        let Err(server::Failure::Malformed(told)) = bound(b"hash", unbound) else { panic!() };
+        assert_eq!(told.sqlstate, "08P01");
+    }
+}
+
+/// Whoever stands between us and the client takes -PLUS off the list, and the client says that it saw none.
+#[test]
+fn a_client_that_was_not_told_of_channel_binding_is_refused() {
+    let first = |text: &str, binding| {
+        server::Start::new(verifier("x"), "n".to_owned(), binding).next(text.as_bytes()).map(drop)
+    };
+    let told = |text: &str, binding| match first(text, binding) {
+        Err(server::Failure::Malformed(told)) => told,
+        other => panic!("{text}: {other:?}"),
+    };
+    assert_eq!(first("n,,n=,r=abc", Binding::Offered), Ok(()));
+    let negotiation = told("y,,n=,r=abc", Binding::Offered);
+    assert_eq!(negotiation.sqlstate, "28000");
+    assert_eq!(negotiation.message, "SCRAM channel binding negotiation error");
+    for flag in ["n", "y"] {
+        assert_eq!(told(&format!("{flag},,n=,r=abc"), to(b"hash")).sqlstate, "08P01");
+    }
+    let unknown = told("p=tls-unique,,n=,r=abc", to(b"hash"));
+    assert_eq!(unknown.message, "unsupported SCRAM channel-binding type \"tls-unique\"");
+    assert_eq!(told("p,,n=,r=abc", to(b"hash")).sqlstate, "08P01");
 }
 
 #[test]
@@ -180,7 +232,7 @@ proptest! {
     #[test]
     fn the_oracles_client_logs_in_here(password in "\\PC{1,20}") {
         let mut oracle = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
-        let start = server::Start::new(verifier(&password), nonce().unwrap());
+        let start = server::Start::new(verifier(&password), nonce().unwrap(), Binding::None);
         let (challenged, first) = start.next(oracle.message()).unwrap();
         oracle.update(first.as_bytes()).unwrap();
         let proof = challenged.next(oracle.message()).unwrap();

@@ -28,8 +28,8 @@ impl std::fmt::Debug for Verifier {
 /// Why a stored verifier is of no use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VerifierError {
-    /// An MD5 hash.
-    #[error("the password is stored as an md5 hash: set it anew with password_encryption = 'scram-sha-256'")]
+    /// An MD5 hash ([`super::md5::Hash`]).
+    #[error("it is an md5 hash, not a SCRAM verifier")]
     Md5,
     /// Something else.
     #[error("the verifier is not of the form SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey")]

@@ -1,7 +1,7 @@
 //! First packets.
 
 use super::*;
-use crate::postgres::wire::untagged;
+use crate::postgres::wire::{PROTOCOL_3_0, untagged};
 use proptest::prelude::*;
 
 fn packet(code: u32, rest: &[u8]) -> Vec<u8> {
@@ -22,7 +22,7 @@ fn startup(parameters: &[(&str, &str)]) -> Result<Startup, Refusal> {
         wire::cstr(&mut rest, value);
     }
     rest.push(0);
-    match First::new().next(&packet(PROTOCOL_3_0, &rest)) {
+    match First::new(PROTOCOL_3_2).next(&packet(PROTOCOL_3_0, &rest)) {
         Step::Startup(startup) => Ok(*startup),
         Step::Refuse(refusal) => Err(refusal),
         step => panic!("{step:?}"),
@@ -86,22 +86,47 @@ fn replication_takes_the_servers_words() {
     }
 }
 
+/// What the servers answer: up to 17 they speak 3.0, 18 speaks 3.2 (and 3.1, which is 3.0 under another name).
 #[test]
-fn newer_minors_and_protocol_options_are_negotiated() {
-    let rest = b"user\0ann\0_pq_.x\0y\0_pq_.z\0\0\0";
-    let Step::Startup(startup) = First::new().next(&packet(PROTOCOL_3_0 | 2, rest)) else { panic!() };
-    assert!(startup.negotiate && startup.parameters.is_empty());
-    assert_eq!(&startup.protocol_options[..], ["_pq_.x".into(), "_pq_.z".into()]);
+fn versions_and_protocol_options_are_negotiated() {
+    let with = |asked: u32, newest: u32, rest: &[u8]| {
+        let packet = packet(PROTOCOL_3_0 | asked, rest);
+        let Step::Startup(startup) = First::new(PROTOCOL_3_0 | newest).next(&packet) else { panic!() };
+        startup
+    };
+    for (asked, newest, version, negotiate, key) in [
+        (0, 0, 0, false, 4),
+        (1, 0, 0, true, 4),
+        (2, 0, 0, true, 4),
+        (9999, 0, 0, true, 4),
+        (0, 2, 0, false, 4),
+        (1, 2, 1, false, 4),
+        (2, 2, 2, false, 32),
+        (3, 2, 2, true, 32),
+        (9999, 2, 2, true, 32),
+        // Servers of the future: we know no newer one.
+        (7, 7, 2, true, 32),
+    ] {
+        let startup = with(asked, newest, b"user\0ann\0\0");
+        let said = (startup.version, startup.negotiate, startup.cancel_key());
+        assert_eq!(said, (PROTOCOL_3_0 | version, negotiate, key), "3.{asked} of 3.{newest}");
+    }
+    for (asked, newest) in [(0, 0), (2, 2)] {
+        let startup = with(asked, newest, b"user\0ann\0_pq_.x\0y\0_pq_.z\0\0\0");
+        assert!(startup.negotiate && startup.parameters.is_empty());
+        assert_eq!(startup.version, PROTOCOL_3_0 | newest);
+        assert_eq!(&startup.protocol_options[..], ["_pq_.x".into(), "_pq_.z".into()]);
+    }
 }
 
 #[test]
 fn encryption_is_asked_for_once_of_each_kind() {
-    let Step::Gss(next) = First::new().next(&packet(GSSENC_REQUEST, b"")) else { panic!() };
+    let Step::Gss(next) = First::new(PROTOCOL_3_2).next(&packet(GSSENC_REQUEST, b"")) else { panic!() };
     let Step::Tls(next) = next.next(&packet(SSL_REQUEST, b"")) else { panic!() };
     let Step::Refuse(refusal) = next.next(&packet(SSL_REQUEST, b"")) else { panic!() };
     assert_eq!(
         refusal.error.unwrap().message,
-        "unsupported frontend protocol 1234.5679: server supports 3.0 to 3.0"
+        "unsupported frontend protocol 1234.5679: server supports 3.0 to 3.2"
     );
 }
 
@@ -109,14 +134,16 @@ fn encryption_is_asked_for_once_of_each_kind() {
 fn cancel_keys_have_any_length() {
     for length in [4, 32, 256] {
         let rest = [&[0, 0, 0, 9][..], &vec![5; length]].concat();
-        let Step::Cancel { pid: 9, key } = First::new().next(&packet(CANCEL_REQUEST, &rest)) else {
+        let Step::Cancel { pid: 9, key } = First::new(PROTOCOL_3_2).next(&packet(CANCEL_REQUEST, &rest))
+        else {
             panic!()
         };
         assert_eq!(key, vec![5; length]);
     }
     for length in [0, 257] {
         let rest = [&[0, 0, 0, 9][..], &vec![5; length]].concat();
-        let Step::Refuse(Refusal { error: None, .. }) = First::new().next(&packet(CANCEL_REQUEST, &rest))
+        let Step::Refuse(Refusal { error: None, .. }) =
+            First::new(PROTOCOL_3_2).next(&packet(CANCEL_REQUEST, &rest))
         else {
             panic!()
         };
@@ -133,10 +160,10 @@ fn lengths_are_bounded_before_anything_is_read() {
 
 #[test]
 fn protocol_2_gets_its_own_form_of_error() {
-    let Step::Refuse(refusal) = First::new().next(&packet(2 << 16, &[0; 280])) else { panic!() };
+    let Step::Refuse(refusal) = First::new(PROTOCOL_3_2).next(&packet(2 << 16, &[0; 280])) else { panic!() };
     assert_eq!(
         refusal.bytes(),
-        b"EFATAL:  unsupported frontend protocol 2.0: server supports 3.0 to 3.0\n\0"
+        b"EFATAL:  unsupported frontend protocol 2.0: server supports 3.0 to 3.2\n\0"
     );
 }
 

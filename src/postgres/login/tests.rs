@@ -59,16 +59,22 @@ async fn a_trusting_server_opens_and_its_key_has_any_length() {
 
 #[tokio::test]
 async fn what_cannot_be_answered_is_named() {
-    let md5 = refused(|out| wire::message(out, b'R', |out| out.extend([0, 0, 0, 5, 1, 2, 3, 4]))).await;
-    assert!(md5.to_string().contains("md5"), "{md5}");
+    let gss = refused(|out| wire::message(out, b'R', |out| out.extend([0, 0, 0, 7]))).await;
+    assert!(gss.to_string().contains("GSSAPI"), "{gss}");
     let clear = refused(wire::authentication_cleartext).await;
     assert!(clear.to_string().contains("inside TLS"), "{clear}");
     let other = refused(|out| wire::message(out, b'R', |out| out.extend(b"\0\0\0\x0aOAUTHBEARER\0\0"))).await;
     assert!(other.to_string().contains("does not offer SCRAM-SHA-256"), "{other}");
-    for error in [md5, clear, other] {
+    for error in [gss, clear, other] {
         assert!(matches!(error, OpenError::Unsupported(_)));
         assert_eq!(error.retry(), Retry::Never);
     }
+}
+
+#[tokio::test]
+async fn a_salt_of_another_length_is_no_md5() {
+    let error = refused(|out| wire::message(out, b'R', |out| out.extend([0, 0, 0, 5, 1, 2, 3]))).await;
+    assert!(matches!(error, OpenError::Protocol(_)), "{error}");
 }
 
 #[tokio::test]

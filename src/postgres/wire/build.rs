@@ -78,9 +78,16 @@ pub fn authentication_cleartext(out: &mut Vec<u8>) {
     authentication(out, 3, &[]);
 }
 
-/// AuthenticationSASL with the one mechanism that we have.
-pub fn authentication_sasl(out: &mut Vec<u8>) {
-    authentication(out, 10, b"SCRAM-SHA-256\0\0");
+/// AuthenticationMD5Password.
+pub fn authentication_md5(out: &mut Vec<u8>, salt: [u8; 4]) {
+    authentication(out, 5, &salt);
+}
+
+/// AuthenticationSASL with the mechanisms that we have; `plus`: also with channel binding, which the client is to prefer.
+pub fn authentication_sasl(out: &mut Vec<u8>, plus: bool) {
+    let mechanisms: &[u8] =
+        if plus { b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0" } else { b"SCRAM-SHA-256\0\0" };
+    authentication(out, 10, mechanisms);
 }
 
 /// AuthenticationSASLContinue.

@@ -16,6 +16,10 @@ pub const FRAME_MAX: usize = 0x3FFF_FFFF;
 
 /// The code of a StartupMessage of protocol 3.0.
 pub const PROTOCOL_3_0: u32 = 3 << 16;
+/// The code of a StartupMessage of protocol 3.2 (PostgreSQL 18): the secrets of cancel requests may be long.
+pub const PROTOCOL_3_2: u32 = 3 << 16 | 2;
+/// The protocol's registered name for TLS clients that name what they speak.
+pub const ALPN: &[u8] = b"postgresql";
 /// The code of a CancelRequest (protocol "1234.5678").
 pub const CANCEL_REQUEST: u32 = 80_877_102;
 /// The code of an SSLRequest.

@@ -47,8 +47,13 @@ fn messages_without_a_body_are_what_they_say() {
 
 #[test]
 fn sasl_messages_carry_the_mechanism_and_the_data() {
-    let Message::AuthenticationSasl(body) = parsed(authentication_sasl) else { panic!() };
-    assert_eq!(body.mechanisms().collect::<Vec<_>>().unwrap(), ["SCRAM-SHA-256"]);
+    for (plus, offered) in [(false, &["SCRAM-SHA-256"][..]), (true, &["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"])]
+    {
+        let Message::AuthenticationSasl(body) = parsed(|out| authentication_sasl(out, plus)) else {
+            panic!()
+        };
+        assert_eq!(body.mechanisms().collect::<Vec<_>>().unwrap(), offered);
+    }
     let Message::AuthenticationSaslContinue(body) = parsed(|out| authentication_sasl_continue(out, b"r=x"))
     else {
         panic!()

@@ -144,7 +144,12 @@ fn accounts_that_would_fail_are_named() {
         login("bob", Some(Stored::Md5), false),
         login("eve", Some(Stored::Md5), false),
     ];
-    only(&accounts(&listed, &facts(false), &logins), Level::Warning, "md5: bob", "password_encryption");
+    only(
+        &accounts(&listed, &facts(false), &logins),
+        Level::Warning,
+        "scram-sha-256): bob",
+        "password_encryption",
+    );
     let expired = [login("ann", Some(Stored::Scram), true), login("eve", None, false)];
     only(
         &accounts(&listed, &facts(false), &expired),

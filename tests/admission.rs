@@ -1,9 +1,13 @@
 //! Promise: who may come in, and with which proof, is what the servers' own pg_hba.conf says.
 
-use crate::support::{Config, Primacy, Servers, own_cluster};
+use crate::support::raw::Message;
+use crate::support::{Config, PATIENCE, Primacy, Servers, eventually, own_cluster};
 use primacy::engine::embedded::Embedded as _;
 use primacy::postgres::embedded::Cluster;
+use primacy::postgres::wire;
 use std::process::Output;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
 /// The server's lines, after those by which the harness itself comes in.
 async fn hba(cluster: &Cluster, lines: &str) {
@@ -66,5 +70,127 @@ async fn roles_with_md5_passwords_log_in_as_at_the_server() {
         }
         let [theirs, ours] = both(&cluster, &primacy, "old", "old", "").await;
         assert_eq!([&*theirs, &*ours], ["old\n"; 2]);
+    }
+}
+
+/// What is said first to a client from that address of this machine: `welcome`, the kind of proof that is asked for, or why not.
+async fn first_word(port: u16, from: &str, parameters: &[(&str, &str)]) -> String {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let mut stream = socket.connect(format!("127.0.0.1:{port}").parse().unwrap()).await.unwrap();
+    let mut startup = Vec::new();
+    wire::startup(&mut startup, parameters.iter().copied());
+    stream.write_all(&startup).await.unwrap();
+    let answer = async {
+        let (tag, length) = (stream.read_u8().await.unwrap(), stream.read_u32().await.unwrap());
+        let mut body = vec![0; usize::try_from(length).unwrap() - 4];
+        stream.read_exact(&mut body).await.unwrap();
+        Message { tag, body }
+    };
+    let message = tokio::time::timeout(PATIENCE, answer).await.unwrap();
+    match (message.tag, message.body.get(..4)) {
+        (b'R', Some([0, 0, 0, 0])) => "welcome".to_owned(),
+        (b'R', Some([0, 0, 0, 5])) => "md5".to_owned(),
+        (b'R', Some([0, 0, 0, 10])) => "scram".to_owned(),
+        (b'E', _) => {
+            let field = |kind| message.field(kind).unwrap_or_default();
+            format!("{} {} {}", field(b'C'), field(b'M'), field(b'H')).trim_end().to_owned()
+        }
+        _ => panic!("{message:?}"),
+    }
+}
+
+const READS_HBA: &str =
+    "GRANT SELECT ON pg_hba_file_rules TO primacy; GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO primacy";
+
+const LINES: &str = "
+host    all         primacy 127.0.0.1/32 scram-sha-256
+host    app         trusty  127.0.0.1/32 trust
+host    app         +team   127.0.0.2/32 reject
+host    app         trusty  127.0.0.2/32 trust
+host    sameuser    all     127.0.0.2/32 md5
+host    app,samerole all    127.0.0.2/32 scram-sha-256
+host    replication all     127.0.0.3/32 reject
+hostssl all         all     127.0.0.3/32 trust
+host    all         app     127.0.0.3/32 trust
+host    all         all     127.0.0.4/32 ldap ldapserver=localhost ldapprefix=x
+host    app         all     127.0.0.5/32 scram-sha-256
+host    all         all     127.0.0.1/32 scram-sha-256";
+
+/// The same client at the server and at Primacy, whose own connections come from another address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_held_against_pg_hba_by_its_own_address() {
+    let cluster = own_cluster(0).await;
+    let roles =
+        "CREATE ROLE trusty LOGIN; CREATE ROLE mate LOGIN PASSWORD 'x'; CREATE ROLE team; GRANT team TO mate;
+        CREATE ROLE closed NOLOGIN; SET password_encryption = md5; CREATE ROLE old LOGIN PASSWORD 'x'";
+    cluster.sql(0, "postgres", &format!("{roles}; {READS_HBA}")).await.unwrap();
+    hba(&cluster, LINES).await;
+    let primacy = Primacy::start(Config::new(&Servers::of_postgres(&cluster).yaml())).await;
+    let server = cluster.endpoints()[0].port;
+    for from in ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.5", "127.0.0.6"] {
+        for user in ["trusty", "mate", "old", "nosuch"] {
+            for database in ["app", "old", "team", "nosuch"] {
+                for replication in ["false", "true"] {
+                    let parameters = [("user", user), ("database", database), ("replication", replication)];
+                    let theirs = first_word(server, from, &parameters).await;
+                    let ours = first_word(primacy.port, from, &parameters).await;
+                    assert_eq!(ours, theirs, "{from} {user} {database} {replication}");
+                }
+            }
+        }
+    }
+    // What stands in the way of a proxy is said.
+    let ldap = first_word(primacy.port, "127.0.0.4", &[("user", "app"), ("database", "app")]).await;
+    assert!(ldap.starts_with("28000 pg_hba.conf wants method \"ldap\" for host \"127.0.0.4\""), "{ldap}");
+    // The server trusts the client's address, but not ours: without a proof nothing could be opened in its name.
+    assert_eq!(first_word(server, "127.0.0.3", &[("user", "app"), ("database", "app")]).await, "welcome");
+    assert_eq!(first_word(primacy.port, "127.0.0.3", &[("user", "app"), ("database", "app")]).await, "scram");
+    // The console is no database of the servers'.
+    let console = [("user", "primacy"), ("database", "primacy")];
+    assert_eq!(first_word(primacy.port, "127.0.0.5", &console).await, "scram");
+    let trusted = format!("host=127.0.0.1 port={} user=trusty dbname=app sslmode=disable", primacy.port);
+    assert_eq!(said(&psql(&cluster, &trusted, "").await), "trusty\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_of_pg_hba_holds_and_host_names_are_never_trusted() {
+    let cluster = own_cluster(0).await;
+    cluster.sql(0, "postgres", READS_HBA).await.unwrap();
+    hba(&cluster, &format!("{MONITOR}\nhost all all all scram-sha-256")).await;
+    let config = Config::new(&Servers::of_postgres(&cluster).yaml());
+    let primacy = Primacy::start(config.clone()).await;
+    let app = [("user", "app"), ("database", "app")];
+    assert_eq!(first_word(primacy.port, "127.0.0.1", &app).await, "scram");
+    for (lines, expected) in [
+        ("host all all 127.0.0.0/8 reject", "28000 pg_hba.conf rejects connection for host"),
+        ("host all all localhost trust\nhost all all all scram-sha-256", "scram"),
+        (
+            "host all all .localdomain reject\nhost all all all scram-sha-256",
+            "Line 4 of pg_hba.conf may be meant",
+        ),
+        ("host all all localhost scram-sha-256", "28000 no pg_hba.conf entry for host"),
+    ] {
+        hba(&cluster, &format!("{MONITOR}\n{lines}")).await;
+        eventually(lines, async || {
+            let word = first_word(primacy.port, "127.0.0.1", &app).await;
+            word.contains(expected).then_some(())
+        })
+        .await;
+    }
+    primacy.reload(&config.cluster("users: { pg_hba: off }"));
+    eventually("the file is nobody's matter", async || {
+        (first_word(primacy.port, "127.0.0.1", &app).await == "scram").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_pg_hba_cannot_be_read_everybody_proves_itself() {
+    let cluster = own_cluster(0).await;
+    hba(&cluster, &format!("{MONITOR}\nhost all all 127.0.0.2/32 reject\nhost all all all trust")).await;
+    let primacy = Primacy::start(Config::new(&Servers::of_postgres(&cluster).yaml())).await;
+    for from in ["127.0.0.1", "127.0.0.2"] {
+        assert_eq!(first_word(primacy.port, from, &[("user", "app"), ("database", "app")]).await, "scram");
     }
 }

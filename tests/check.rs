@@ -33,6 +33,7 @@ async fn a_good_cluster_is_called_good() {
         format!("ok       {}: PostgreSQL {version}, replica", replica.name),
         "all that answer are of one system".to_owned(),
         "log in by the verifier".to_owned(),
+        "primacy may not read pg_hba.conf".to_owned(),
         "reads: session".to_owned(),
         "no problem".to_owned(),
     ];

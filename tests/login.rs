@@ -8,7 +8,7 @@ mod words;
 use crate::support::{Database, Servers};
 use parking_lot::Mutex;
 use primacy::config::settings::{
-    self, ClientTlsMode, ListenAddress, Passthrough, ServerTls, ServerTlsMode, Users,
+    self, ClientTlsMode, ListenAddress, Passthrough, PgHba, ServerTls, ServerTlsMode, Users,
 };
 use primacy::config::units::Secret;
 use primacy::engine::identity::{Credentials, LookupError, UserRecord, UserSource};
@@ -17,7 +17,7 @@ use primacy::net::Stream;
 use primacy::net::firewall::Firewall;
 use primacy::net::listener::Listener;
 use primacy::net::tls::{Acceptor, Connector};
-use primacy::postgres::accept::{AcceptError, Door, Knock, Login, accept};
+use primacy::postgres::accept::{AcceptError, Door, Here, Knock, Login, accept};
 use primacy::postgres::auth::KeyCache;
 use primacy::postgres::login::{self, OpenError, Target};
 use primacy::postgres::wire;
@@ -85,17 +85,20 @@ impl Front {
             let serve = |stream: Stream, _| {
                 let (door, target, report) = (door.clone(), target.clone(), report.clone());
                 primacy::task::spawn("client", async move {
-                    let outcome = match accept(stream, &door, newest).await {
-                        Ok(Knock::Login(login)) => {
-                            report.send(Ok(())).unwrap_or_default();
-                            return relay(*login, &target).await;
-                        }
-                        Ok(Knock::Cancel { pid, key, encrypted }) => {
-                            login::cancel(&target, encrypted, pid, &key).await.unwrap();
-                            Ok(())
-                        }
-                        Err(error) => Err(error),
-                    };
+                    let outcome =
+                        match accept(stream, &door, &Here { newest, consoles: ["primacy", "pgbouncer"] })
+                            .await
+                        {
+                            Ok(Knock::Login(login)) => {
+                                report.send(Ok(())).unwrap_or_default();
+                                return relay(*login, &target).await;
+                            }
+                            Ok(Knock::Cancel { pid, key, encrypted }) => {
+                                login::cancel(&target, encrypted, pid, &key).await.unwrap();
+                                Ok(())
+                            }
+                            Err(error) => Err(error),
+                        };
                     report.send(outcome).unwrap_or_default();
                 });
             };
@@ -166,7 +169,7 @@ fn target_with(endpoint: &Endpoint, tls: &ServerTls) -> Target {
 }
 
 fn users(passthrough: Passthrough) -> Users {
-    Users { passthrough, list: Vec::new() }
+    Users { passthrough, pg_hba: PgHba::Off, list: Vec::new() }
 }
 
 fn password(database: &Database) -> Credentials {

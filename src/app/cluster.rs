@@ -1,5 +1,6 @@
 //! One cluster at work: its listeners, its monitor, its housekeeping, and the way of a new connection into a session.
 
+use super::console::PGBOUNCER;
 use super::housekeeping::housekeeping;
 use super::{App, Operated};
 use crate::admin::token::TokenError;
@@ -173,7 +174,9 @@ impl<E: Front> Working<E> {
         let door = self.door.load_full();
         let id = self.shared.registry.reserve();
         let version = || self.shared.server_version();
-        let caller = Caller { id, version: &version };
+        let Some(app) = self.app.upgrade() else { return };
+        let console = Arc::clone(&app.settings.load().admin.database);
+        let caller = Caller { id, version: &version, consoles: [&*console, PGBOUNCER] };
         match tokio::time::timeout_at(limit, E::knock(stream, &door, &caller)).await {
             Err(_) => tracing::debug!(?peer, "a client did not log in within timeouts.login"),
             Ok(Err(away)) => self.turned_away(&away, peer),

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use std::sync::Arc;
 
 /// PgBouncer's name for its console.
-const PGBOUNCER: &str = "pgbouncer";
+pub(super) const PGBOUNCER: &str = "pgbouncer";
 
 impl<E: Front> Working<E> {
     /// Whether `guest` asks for the console, and in which flavour. A server's own database of that name wins; where no server can be

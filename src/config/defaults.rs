@@ -167,6 +167,14 @@ impl EngineKind {
         }
     }
 
+    /// Whether pg_hba.conf is held against clients when nobody says otherwise: MySQL has none.
+    pub(super) fn pg_hba(self) -> PgHba {
+        match self {
+            Self::Postgres => PgHba::Auto,
+            Self::Mysql | Self::Mariadb => PgHba::Off,
+        }
+    }
+
     /// How users that are not listed are checked when nobody says otherwise.
     pub(super) fn passthrough(self) -> Passthrough {
         match self {

@@ -179,6 +179,8 @@ section! {
     "users" RawUsers {
         /// How users that are not listed are checked.
         passthrough: Leaf<OneOf<Passthrough>>,
+        /// Whether the servers' pg_hba.conf is held against the clients' own addresses.
+        pg_hba: Leaf<OneOf<PgHba>>,
         /// Listed users.
         list: Vec<In<RawUser>>,
     }

@@ -282,6 +282,7 @@ words! {
     ServerTlsMode { "disable" => Disable, "prefer" => Prefer, "require" => Require,
         "verify-ca" => VerifyCa, "verify-full" => VerifyFull }
     NodeRole { "auto" => Auto, "standby" => Standby }
+    PgHba { "auto" => Auto, "off" => Off }
     Passthrough { "verifier" => Verifier, "password" => Password, "off" => Off }
     PoolMode { "transaction" => Transaction, "session" => Session }
     Balance { "round_robin" => RoundRobin, "least_connections" => LeastConnections }

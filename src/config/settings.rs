@@ -236,8 +236,19 @@ pub struct Database {
 pub struct Users {
     /// How users that are not listed are checked.
     pub passthrough: Passthrough,
+    /// Whether the servers' pg_hba.conf is held against the clients' own addresses.
+    pub pg_hba: PgHba,
     /// Listed users.
     pub list: Vec<User>,
+}
+
+/// Whether the servers' pg_hba.conf is held against the clients' own addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PgHba {
+    /// Where the monitor may read it.
+    Auto,
+    /// Never: the servers see the proxy's address only.
+    Off,
 }
 
 /// How users that are not listed are checked.

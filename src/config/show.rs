@@ -96,6 +96,7 @@ impl Rows {
         }
         let passthrough = word(cluster.engine.passthrough());
         self.one(at("users.passthrough"), word(cluster.users.passthrough), passthrough);
+        self.one(at("users.pg_hba"), word(cluster.users.pg_hba), word(cluster.engine.pg_hba()));
         for (number, user) in cluster.users.list.iter().enumerate() {
             let prefix = at(&format!("users.list[{number}]"));
             self.plain(&prefix, listed(user));

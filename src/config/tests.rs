@@ -178,7 +178,11 @@ fn a_reload_that_needs_a_restart_is_refused_whole() {
         let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/full.yaml")).unwrap();
         let new = text.replacen(from, to, 1);
         let new = if key.ends_with("engine") {
-            new.replacen("    users:\n      passthrough: verifier\n      list: []\n", "", 1)
+            new.replacen(
+                "    users:\n      passthrough: verifier\n      pg_hba: auto\n      list: []\n",
+                "",
+                1,
+            )
         } else {
             new
         };

@@ -20,6 +20,8 @@ pub struct Caller<'a> {
     pub id: u32,
     /// The version of the cluster's servers, where one of them has said it.
     pub version: &'a (dyn Fn() -> Option<Arc<str>> + Send + Sync),
+    /// The names of databases that may be the console's: what the servers' rules say of databases is not meant for it.
+    pub consoles: [&'a str; 2],
 }
 
 /// A client that has proved who it is (or given its password) and waits to be told.

@@ -51,6 +51,8 @@ pub enum Credentials {
     ScramKeys(Box<ScramKeys>),
     /// The stored `md5…` of a PostgreSQL role: answers every md5 challenge.
     Md5(Secret),
+    /// Nothing: the servers let the user in without a proof.
+    Trusted,
 }
 
 /// The keys of a SCRAM-SHA-256 user (RFC 5802 §3).

@@ -7,6 +7,7 @@ mod proof;
 pub use door::{Door, DoorError};
 
 use super::handshake::{First, Startup, Step};
+use super::hba::reader::Admission;
 use super::wire;
 use crate::engine::identity::{Credentials, UserRecord, UserSource};
 use crate::error::{ClientError, Fault};
@@ -120,20 +121,29 @@ impl From<io::Error> for AcceptError {
     }
 }
 
-/// Takes a new connection through its login; `newest` is the newest protocol version that the cluster's servers speak. The caller bounds the time; dropping the future closes the connection.
+/// What is true where a client knocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Here<'a> {
+    /// The newest protocol version that the cluster's servers speak.
+    pub newest: u32,
+    /// Names of databases that may be the console's.
+    pub consoles: [&'a str; 2],
+}
+
+/// Takes a new connection through its login. The caller bounds the time; dropping the future closes the connection.
 ///
 /// # Errors
 /// When the client goes away or is refused; a refused client has been told.
 pub async fn accept<S: UserSource>(
     stream: Stream,
     door: &Door<S>,
-    newest: u32,
+    here: &Here<'_>,
 ) -> Result<Knock, AcceptError> {
-    let (mut stream, end_point, startup) = match greet(stream, door.tls.as_ref(), newest).await? {
+    let (mut stream, end_point, startup) = match greet(stream, door.tls.as_ref(), here.newest).await? {
         Greeted::Cancel(knock) => return Ok(knock),
         Greeted::Startup(stream, end_point, startup) => (stream, end_point, startup),
     };
-    match examine(&mut stream, door, &startup, end_point).await {
+    match examine(&mut stream, door, here, &startup, end_point).await {
         Ok(outcome) => Ok(Knock::Login(Box::new(Login {
             stream,
             cancel_key: startup.cancel_key(),
@@ -243,24 +253,35 @@ async fn first_packet(stream: &mut Stream, state: First) -> Result<Step, AcceptE
 async fn examine<S: UserSource>(
     stream: &mut Stream,
     door: &Door<S>,
+    here: &Here<'_>,
     startup: &Startup,
     end_point: Option<Arc<[u8]>>,
 ) -> Result<Outcome, AcceptError> {
     let user = &*startup.user;
+    if startup.negotiate {
+        let mut out = Vec::new();
+        wire::negotiate_protocol_version(&mut out, startup.version, &startup.protocol_options);
+        stream.write_all(&out).await?;
+    }
     if door.tls_required && !stream.is_tls() && !stream.is_unix() {
         let told =
             ClientError::new("28000", 0, format!("this listener accepts user \"{user}\" inside TLS only"))
                 .hint("Connect with sslmode=require.");
         return Err(AcceptError::refused(told, "tls.mode is require"));
     }
-    let mut out = Vec::new();
-    if startup.negotiate {
-        wire::negotiate_protocol_version(&mut out, startup.version, &startup.protocol_options);
-    }
-    let outcome = if door.asks_password(user) {
-        proof::ask_password(stream, out, user).await?
-    } else {
-        proof::ask_proof(stream, out, door.examination(user).await?, user, end_point).await?
+    let admission = door.admission(stream, startup, here).await?;
+    let (trusted, scram) = match admission {
+        Admission::Refused { told, foreign } if !(foreign && door.lists(user)) => {
+            return Err(AcceptError::refused(*told, "the server's pg_hba.conf"));
+        }
+        Admission::Trusted => (door.trusted(user).await?, false),
+        Admission::Prove { scram } => (None, scram),
+        Admission::Unknown | Admission::Refused { .. } => (None, false),
+    };
+    let outcome = match trusted {
+        Some(outcome) => outcome,
+        None if door.asks_password(user) => proof::ask_password(stream, user).await?,
+        None => proof::ask_proof(stream, door.examination(user, scram).await?, user, end_point).await?,
     };
     match &startup.bad_options {
         Some(error) => Err(AcceptError::refused(error.clone(), "in its start-up options")),

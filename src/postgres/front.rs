@@ -1,14 +1,15 @@
 //! PostgreSQL's door: the handshake's outcome in neutral words, and the greeting.
 
-use super::accept::{self, AcceptError, Door};
+use super::accept::{self, AcceptError, Door, Here};
 use super::auth::Key;
 use super::backend::Backend;
 use super::catalog::Loader;
 use super::connections::{Account, Connections};
 use super::exchange::Exchange;
+use super::hba::reader::Reader;
 use super::lookup::Lookups;
 use super::wire;
-use crate::config::settings::Cluster;
+use crate::config::settings::{Cluster, PgHba};
 use crate::engine::TxState;
 use crate::engine::door::{Caller, Front, Guest, Knock, Limits, Nodes, TurnedAway};
 use crate::engine::identity::LookupError;
@@ -55,7 +56,11 @@ impl Front for Postgres {
         };
         let patience = settings.timeouts.connect;
         let connections = Connections::new(Arc::clone(&nodes), account, LOOKUPS, patience);
-        let lookups = Arc::new(Lookups::new(connections));
+        let lookups = Arc::new(Lookups::new(connections.clone()));
+        let hba = (settings.users.pg_hba == PgHba::Auto).then(|| {
+            let names = settings.databases.iter().map(|d| (Arc::clone(&d.alias), Arc::clone(&d.name)));
+            Arc::new(Reader::new(connections, names.collect()))
+        });
         let acceptor = match (&settings.tls.certificate, &settings.tls.key) {
             (Some(certificate), Some(key)) => {
                 let acceptor = Acceptor::load_for(wire::ALPN, certificate, key);
@@ -65,14 +70,15 @@ impl Front for Postgres {
         };
         let secret: Key = secret;
         let door = Door::new(&settings.users, settings.tls.mode, acceptor, Arc::clone(&lookups), secret)
-            .map_err(|error| format!("users: {error}"))?;
+            .map_err(|error| format!("users: {error}"))?
+            .with_hba(hba);
         let loader = Loader::new(nodes, Arc::clone(&monitor.user), monitor.password.clone(), patience);
         Ok((Entrance { door, lookups }, loader))
     }
 
     async fn knock(client: Stream, door: &Entrance, caller: &Caller<'_>) -> Result<Knock, TurnedAway> {
-        let newest = newest_protocol((caller.version)().as_deref());
-        match accept::accept(client, &door.door, newest).await {
+        let here = Here { newest: newest_protocol((caller.version)().as_deref()), consoles: caller.consoles };
+        match accept::accept(client, &door.door, &here).await {
             Ok(accept::Knock::Cancel { pid, key, .. }) => Ok(Knock::Cancel { id: pid, secret: key }),
             Ok(accept::Knock::Login(login)) => Ok(Knock::Guest(Box::new(Guest {
                 client: login.stream,

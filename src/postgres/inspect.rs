@@ -1,6 +1,7 @@
 //! What a PostgreSQL server says to somebody who wants to know whether a proxy can stand before it: asked once, by `primacy check --connect`.
 
 use super::connections::{Account, Connections, Query, QueryError};
+use super::hba::reader::READABLE;
 use super::lookup::METHOD;
 use crate::clock;
 use crate::config::settings::{Monitor, Node};
@@ -19,6 +20,9 @@ const SERVER: &str = "select current_setting('server_version'), current_setting(
     (select rolsuper from pg_roles where rolname = current_user),
     pg_has_role(current_user, 'pg_monitor', 'usage'),
     (select count(*)::int4 from pg_stat_wal_receiver)";
+
+const HBA: &str = "select count(*) filter (where type is null)::int4,
+    count(*) filter (where netmask is null and address <> 'all')::int4 from pg_catalog.pg_hba_file_rules";
 
 const ACCOUNTS_DIRECTLY: &str = "select rolname::text, rolsuper, rolpassword, rolvaliduntil < now()
     from pg_authid where rolcanlogin order by 1";
@@ -60,6 +64,17 @@ pub struct Facts {
     pub receives: bool,
     /// How the monitor's account may read verifiers.
     pub verifiers: Verifiers,
+    /// Its pg_hba.conf; `None`: the monitor's account may not read it.
+    pub hba: Option<Hba>,
+}
+
+/// What is to be known of a pg_hba.conf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hba {
+    /// Lines that cannot be read.
+    pub broken: u32,
+    /// Lines for host names or the server's own networks, which cannot be judged from outside.
+    pub doubtful: u32,
 }
 
 /// How verifiers may be read.
@@ -120,6 +135,9 @@ impl Inspector {
         let ask = |sql| Query { sql, parameters: &[] };
         // The first question opens the connection: what it takes is not the clocks' difference.
         let methods = self.0.ask(&[ask(METHOD)]).await?;
+        let readable = self.0.ask(&[ask(READABLE)]).await?;
+        let readable = readable.iter().flatten().next().is_some_and(|row| row.try_get(0).unwrap_or(false));
+        let lines = if readable { self.0.ask(&[ask(HBA)]).await? } else { Vec::new() };
         let before = epoch(clock::wall());
         let servers = self.0.ask(&[ask(SERVER)]).await?;
         let after = epoch(clock::wall());
@@ -127,7 +145,8 @@ impl Inspector {
         let nothing = || QueryError::Unreachable("the answer has no row".to_owned());
         let method = row(methods).ok_or_else(nothing)?;
         let server = row(servers).ok_or_else(nothing)?;
-        Ok(facts(&server, verifiers(&method)?, (before, after))?)
+        let hba = row(lines).map(|row| hba(&row)).transpose()?;
+        Ok(Facts { hba, ..facts(&server, verifiers(&method)?, (before, after))? })
     }
 
     /// The accounts that may log in, as far as verifiers may be read.
@@ -182,7 +201,14 @@ fn facts(
         monitor: row.try_get(12)?,
         receives: count(13)? > 0,
         verifiers,
+        hba: None,
     })
+}
+
+fn hba(row: &Row) -> Result<Hba, tokio_postgres::Error> {
+    let count =
+        |column| Ok::<_, tokio_postgres::Error>(u32::try_from(row.try_get::<_, i32>(column)?).unwrap_or(0));
+    Ok(Hba { broken: count(0)?, doubtful: count(1)? })
 }
 
 fn login(row: &Row) -> Result<Login, tokio_postgres::Error> {

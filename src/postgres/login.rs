@@ -280,7 +280,10 @@ async fn prove(
         (5, Credentials::Password(_) | Credentials::Md5(_)) => {
             md5(incoming, &body, user, credentials).await?
         }
-        (10, _) => scram(incoming, &body, target, credentials).await?,
+        (10, credentials) if *credentials != Credentials::Trusted => {
+            scram(incoming, &body, target, credentials).await?
+        }
+        (kind, Credentials::Trusted) => return Err(OpenError::Unsupported(not_trusted(kind))),
         (kind, _) => return Err(OpenError::Unsupported(cannot_answer(kind))),
     }
     match incoming.request().await? {
@@ -300,12 +303,18 @@ async fn md5(
     let hash = match credentials {
         Credentials::Password(password) => Some(Hash::of(password.expose(), user)),
         Credentials::Md5(stored) => Hash::parse(stored.expose()),
-        Credentials::ScramKeys(_) => None,
+        Credentials::ScramKeys(_) | Credentials::Trusted => None,
     };
     let hash = hash.ok_or_else(|| OpenError::Unsupported(cannot_answer(5)))?;
     let mut out = Vec::new();
     wire::password(&mut out, &hash.answer(salt));
     incoming.send(&out).await
+}
+
+fn not_trusted(kind: u32) -> String {
+    format!(
+        "the server asks for a proof (authentication request {kind}), and the client was let in without one: pg_hba.conf trusts both its address and the proxy's, or did a moment ago"
+    )
 }
 
 fn cannot_answer(kind: u32) -> String {
@@ -337,7 +346,7 @@ async fn scram(
             target.keys.keys(password, &challenge.salt, challenge.iterations).await?
         }
         // The role's password is stored as md5, and the server's pg_hba.conf wants SCRAM of it: nobody can prove that, and the server says so.
-        Credentials::Md5(_) => ([0; 32], [0; 32]),
+        Credentials::Md5(_) | Credentials::Trusted => ([0; 32], [0; 32]),
     };
     let (answered, client_final): (Answered, String) = challenge.answer(&client_key, &server_key);
     out.clear();

@@ -14,6 +14,7 @@ pub mod exchange;
 mod expected;
 pub mod front;
 pub mod handshake;
+pub mod hba;
 pub mod inspect;
 pub mod login;
 pub mod lookup;

@@ -3,7 +3,7 @@
 use super::{Front, users};
 use crate::support::{Database, PATIENCE, Servers};
 use primacy::config::settings::{
-    ClientTlsMode, ListenAddress, Passthrough, ServerTls, ServerTlsMode, User, UserSecret, Users,
+    ClientTlsMode, ListenAddress, Passthrough, PgHba, ServerTls, ServerTlsMode, User, UserSecret, Users,
 };
 use primacy::config::units::Secret;
 use primacy::net::Stream;
@@ -121,7 +121,7 @@ async fn listed_users_are_checked_without_the_server() {
         UserSecret::ScramVerifier(Secret::new(stored)),
     ] {
         let list = vec![listed(&database.user, secret)];
-        let front = Front::tcp(Users { passthrough: Passthrough::Off, list }).await;
+        let front = Front::tcp(Users { passthrough: Passthrough::Off, pg_hba: PgHba::Off, list }).await;
         let output = psql(&at(front.port(), &database, ""), &database.password, "SELECT 42").await;
         assert_eq!(said(&output), "42\n");
         let output = psql(&at(front.port(), &database, ""), "wrong", "SELECT 42").await;

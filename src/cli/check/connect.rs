@@ -57,6 +57,7 @@ async fn look(cluster: &Cluster) -> Vec<Line> {
     if let Some((facts, inspector)) = best.min_by_key(|(facts, _)| facts.follows) {
         let logins = inspector.logins(facts.verifiers).await.map_err(|error| error.to_string());
         lines.extend(accounts(cluster, facts, logins));
+        lines.extend(judge::hba(cluster, facts));
     }
     lines.extend(judge::promise(cluster, &answers));
     lines

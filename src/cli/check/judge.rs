@@ -2,7 +2,7 @@
 
 use super::connect::Answer;
 use crate::config::settings::{
-    Cluster, Consistency, Node, NodeRole, Passthrough, ReadsOnPrimary, UserSecret,
+    Cluster, Consistency, Node, NodeRole, Passthrough, PgHba, ReadsOnPrimary, UserSecret,
 };
 use crate::postgres::inspect::{Facts, Login, Stored, Verifiers};
 use std::fmt;
@@ -234,6 +234,43 @@ fn primary(name: &str, facts: &Facts) -> Vec<Line> {
         lines.push(Line::warning(text));
     }
     lines
+}
+
+/// Whether clients are held against the primary's pg_hba.conf.
+pub(super) fn hba(cluster: &Cluster, facts: &Facts) -> Vec<Line> {
+    let user = &cluster.monitor.user;
+    if cluster.users.pg_hba == PgHba::Off {
+        return vec![Line::ok("pg_hba.conf sees the proxy's address, not the clients' (users.pg_hba: off)")];
+    }
+    let Some(hba) = facts.hba else {
+        let text =
+            format!("{user} may not read pg_hba.conf: its rules see the proxy's address, not the clients'");
+        let next = format!(
+            "in database {}, as a superuser, on the primary: GRANT SELECT ON pg_hba_file_rules TO {user}; GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO {user}; or say users.pg_hba: off",
+            cluster.monitor.database
+        );
+        return vec![Line::warning(text).then(next)];
+    };
+    let mut lines = vec![Line::ok("pg_hba.conf is read: clients are held against it by their own addresses")];
+    if hba.broken > 0 {
+        let text = format!(
+            "{} of pg_hba.conf have errors: the server goes on with what it had",
+            lines_of(hba.broken)
+        );
+        lines.push(Line::warning(text).then("correct what pg_hba_file_rules shows in its column error"));
+    }
+    if hba.doubtful > 0 {
+        let text = format!(
+            "{} of pg_hba.conf name hosts or the server's own networks, which cannot be judged from here: the strictest of what may hold is taken",
+            lines_of(hba.doubtful)
+        );
+        lines.push(Line::warning(text).then("use addresses there, or say users.pg_hba: off"));
+    }
+    lines
+}
+
+fn lines_of(count: u32) -> String {
+    if count == 1 { "1 line".to_owned() } else { format!("{count} lines") }
 }
 
 /// Who can log in, and which way.

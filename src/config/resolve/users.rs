@@ -21,7 +21,7 @@ impl Resolver<'_> {
     pub(super) fn users(&self, raw: Option<&In<RawUsers>>, base: &Base<'_>) -> Users {
         let default = base.engine.passthrough();
         let Some(In { value: raw, .. }) = raw else {
-            return Users { passthrough: default, list: Vec::new() };
+            return Users { passthrough: default, pg_hba: base.engine.pg_hba(), list: Vec::new() };
         };
         let passthrough = self.or(raw.passthrough.as_ref(), default);
         if let Some(leaf) = &raw.passthrough
@@ -31,6 +31,14 @@ impl Resolver<'_> {
             let help = "until then: list the users under `users.list`";
             let found = format!("{} is not in this version yet for this engine", self.context.found(leaf.0));
             self.context.note(leaf.0, found, "expected `off`", Some(help.to_owned()));
+        }
+        let pg_hba = self.or(raw.pg_hba.as_ref(), base.engine.pg_hba());
+        if let Some(leaf) = &raw.pg_hba
+            && base.engine != EngineKind::Postgres
+            && pg_hba != PgHba::Off
+        {
+            let found = format!("{} is PostgreSQL's", self.context.found(leaf.0));
+            self.context.note(leaf.0, found, "expected `off`", None);
         }
         let mut list: Vec<User> = Vec::new();
         for section in raw.list.as_deref().unwrap_or_default() {
@@ -42,7 +50,7 @@ impl Resolver<'_> {
             }
             list.push(user);
         }
-        Users { passthrough, list }
+        Users { passthrough, pg_hba, list }
     }
 
     fn user(&self, section: &In<RawUser>, base: &Base<'_>) -> Option<User> {

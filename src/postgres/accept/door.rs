@@ -1,13 +1,17 @@
 //! What a cluster's listeners know of who may come in, and what each user is examined with.
 
-use super::AcceptError;
+use super::proof::Outcome;
+use super::{AcceptError, Here};
 use crate::config::settings::{ClientTlsMode, Passthrough, UserSecret, Users};
 use crate::config::units::Secret;
-use crate::engine::identity::{LookupError, UserRecord, UserSource};
+use crate::engine::identity::{Credentials, LookupError, UserRecord, UserSource};
 use crate::error::{ClientError, Fault};
+use crate::net::Stream;
 use crate::net::tls::Acceptor;
 use crate::postgres::auth::md5::Hash;
 use crate::postgres::auth::{ITERATIONS, Key, Verifier, verifier};
+use crate::postgres::handshake::Startup;
+use crate::postgres::hba::reader::{Admission, Knocking, Reader};
 use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroU32;
@@ -23,6 +27,7 @@ pub struct Door<S> {
     listed: HashMap<Arc<str>, Listed>,
     source: Arc<S>,
     secret: Key,
+    hba: Option<Arc<Reader>>,
 }
 
 #[derive(Debug)]
@@ -71,7 +76,14 @@ impl<S: UserSource> Door<S> {
             listed,
             source,
             secret,
+            hba: None,
         })
+    }
+
+    /// The same, and clients are held against the servers' pg_hba.conf by their own addresses.
+    #[must_use]
+    pub fn with_hba(self, hba: Option<Arc<Reader>>) -> Self {
+        Self { hba, ..self }
     }
 }
 
@@ -98,7 +110,55 @@ impl<S: UserSource> Door<S> {
         self.passthrough == Passthrough::Password && !self.listed.contains_key(user)
     }
 
-    pub(super) async fn examination(&self, user: &str) -> Result<Examination, AcceptError> {
+    /// Whether the user is one of `users.list`.
+    pub(super) fn lists(&self, user: &str) -> bool {
+        self.listed.contains_key(user)
+    }
+
+    /// What the servers' pg_hba.conf says. A unix socket's client has no address that means anything to a server: it always proves itself.
+    pub(super) async fn admission(
+        &self,
+        stream: &Stream,
+        startup: &Startup,
+        here: &Here<'_>,
+    ) -> Result<Admission, AcceptError> {
+        let (Some(hba), Some(peer)) = (&self.hba, stream.peer()) else { return Ok(Admission::Unknown) };
+        let database = &*startup.database;
+        if here.consoles.contains(&database)
+            && !hba.has_database(database).await.map_err(|error| unknowable(&error))?
+        {
+            return Ok(Admission::Unknown);
+        }
+        let knocking = Knocking {
+            user: &startup.user,
+            database,
+            walsender: startup.replication.as_deref().is_some_and(|kind| kind != "database"),
+            address: peer.ip(),
+            encrypted: stream.is_tls(),
+        };
+        hba.admission(&knocking).await.map_err(|error| unknowable(&error))
+    }
+
+    /// What a client gets that the servers ask for no proof; `None`: it must prove itself all the same, for it could not be let in otherwise.
+    pub(super) async fn trusted(&self, user: &str) -> Result<Option<Outcome>, AcceptError> {
+        let (credentials, listed) = match self.listed.get(user) {
+            Some(Listed::Password(password, _)) => (Credentials::Password(password.clone()), true),
+            Some(Listed::Verifier(_)) => return Ok(None),
+            None if self.passthrough == Passthrough::Off => return Ok(None),
+            None => (Credentials::Trusted, false),
+        };
+        let record = match self.passthrough {
+            Passthrough::Verifier if !listed => {
+                self.source.user(user).await.map_err(|error| unknowable(&error))?
+            }
+            _ => None,
+        };
+        // The servers have the last word: a backend is opened for this very login.
+        Ok(Some(Outcome { credentials, listed, proven: false, record }))
+    }
+
+    /// `scram`: pg_hba.conf asks for SCRAM, whatever the password is stored as.
+    pub(super) async fn examination(&self, user: &str, scram: bool) -> Result<Examination, AcceptError> {
         let listed = |verifier, password| Examination {
             question: Question::Scram(verifier),
             hopeless: None,
@@ -112,7 +172,7 @@ impl<S: UserSource> Door<S> {
                 let verifier = derived.get_or_try_init(|| self.derive(user, password)).await?;
                 Ok(listed(verifier.clone(), Some(password.clone())))
             }
-            None => self.examination_by_verifier(user).await,
+            None => self.examination_by_verifier(user, scram).await,
         }
     }
 
@@ -125,15 +185,19 @@ impl<S: UserSource> Door<S> {
             .map_err(|error| AcceptError::Io(io::Error::other(error)))
     }
 
-    async fn examination_by_verifier(&self, user: &str) -> Result<Examination, AcceptError> {
+    async fn examination_by_verifier(&self, user: &str, scram: bool) -> Result<Examination, AcceptError> {
         let record = match self.passthrough {
             Passthrough::Off | Passthrough::Password => None,
             Passthrough::Verifier => self.source.user(user).await.map_err(|error| unknowable(&error))?,
         };
         let (question, hopeless) = match self.usable(record.as_deref()) {
+            Ok(Question::Md5(_)) if scram => {
+                let why = "its password is stored as md5, and pg_hba.conf asks for scram-sha-256".to_owned();
+                (Question::Scram(Verifier::mock(&self.secret, user)), Some(why))
+            }
             Ok(question) => (question, None),
             // As the server does: most users have the kind of password that new ones get, and a stranger must look like most.
-            Err(why) if self.source.stores_md5() => {
+            Err(why) if !scram && self.source.stores_md5() => {
                 (Question::Md5(Hash::mock(&self.secret, user)), Some(why))
             }
             Err(why) => (Question::Scram(Verifier::mock(&self.secret, user)), Some(why)),

@@ -30,11 +30,8 @@ fn wrong_password(user: &str, why: impl Into<String>) -> AcceptError {
 }
 
 /// Asks for the password in clear, where nobody can listen.
-pub(super) async fn ask_password(
-    stream: &mut Stream,
-    mut out: Vec<u8>,
-    user: &str,
-) -> Result<Outcome, AcceptError> {
+pub(super) async fn ask_password(stream: &mut Stream, user: &str) -> Result<Outcome, AcceptError> {
+    let mut out = Vec::new();
     if !stream.is_tls() && !stream.is_unix() {
         let told = ClientError::new(
             "28000",
@@ -56,15 +53,14 @@ pub(super) async fn ask_password(
 /// Asks for a proof of the password; `end_point` is what it can be bound to.
 pub(super) async fn ask_proof(
     stream: &mut Stream,
-    out: Vec<u8>,
     examination: Examination,
     user: &str,
     end_point: Option<Arc<[u8]>>,
 ) -> Result<Outcome, AcceptError> {
     let Examination { question, hopeless, password, listed, record } = examination;
     let proof = match question {
-        Question::Scram(verifier) => ask_scram(stream, out, verifier, end_point).await,
-        Question::Md5(hash) => ask_md5(stream, out, &hash).await,
+        Question::Scram(verifier) => ask_scram(stream, verifier, end_point).await,
+        Question::Md5(hash) => ask_md5(stream, &hash).await,
     };
     let proof = match proof {
         Err(Exchange::Wrong) => {
@@ -98,7 +94,8 @@ enum Proved {
     Md5(Secret),
 }
 
-async fn ask_md5(stream: &mut Stream, mut out: Vec<u8>, hash: &Hash) -> Result<Proved, Exchange> {
+async fn ask_md5(stream: &mut Stream, hash: &Hash) -> Result<Proved, Exchange> {
+    let mut out = Vec::new();
     let salt = md5::salt().map_err(AcceptError::Io)?;
     wire::authentication_md5(&mut out, salt);
     send(stream, &out).await?;
@@ -141,10 +138,10 @@ impl From<Failure> for Exchange {
 
 async fn ask_scram(
     stream: &mut Stream,
-    mut out: Vec<u8>,
     verifier: Verifier,
     end_point: Option<Arc<[u8]>>,
 ) -> Result<Proved, Exchange> {
+    let mut out = Vec::new();
     wire::authentication_sasl(&mut out, end_point.is_some());
     send(stream, &out).await?;
     out.clear();

@@ -1,7 +1,7 @@
 //! A client that is written by hand, on a socket pair.
 
 use super::*;
-use crate::config::settings::{ClientTlsMode, Passthrough, Users};
+use crate::config::settings::{ClientTlsMode, Passthrough, PgHba, Users};
 use crate::config::units::Secret;
 use crate::engine::identity::LookupError;
 use crate::postgres::auth::{KeyCache, Verifier, client};
@@ -22,9 +22,11 @@ fn rounds() -> NonZeroU32 {
     NonZeroU32::new(2).unwrap()
 }
 
+const HERE: Here<'_> = Here { newest: wire::PROTOCOL_3_2, consoles: ["primacy", "pgbouncer"] };
+
 /// The password is "secret".
 fn door(answer: Result<Option<Arc<UserRecord>>, LookupError>) -> Door<Known> {
-    let users = Users { passthrough: Passthrough::Verifier, list: Vec::new() };
+    let users = Users { passthrough: Passthrough::Verifier, pg_hba: PgHba::Off, list: Vec::new() };
     Door::new(&users, ClientTlsMode::Prefer, None, Arc::new(Known(answer)), [5; 32]).unwrap()
 }
 
@@ -108,7 +110,7 @@ async fn meet<F: Future>(
     play: impl FnOnce(Hand) -> F,
 ) -> (Result<Knock, AcceptError>, F::Output) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    tokio::join!(accept(Stream::Unix(ours), door, wire::PROTOCOL_3_2), play(Hand(theirs)))
+    tokio::join!(accept(Stream::Unix(ours), door, &HERE), play(Hand(theirs)))
 }
 
 fn startup(options: &'static str) -> impl FnOnce(&mut Vec<u8>) {

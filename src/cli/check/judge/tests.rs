@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Settings;
+use crate::postgres::inspect::Hba;
 use std::sync::Arc;
 
 fn cluster(more: &str) -> Arc<Cluster> {
@@ -32,6 +33,7 @@ fn facts(follows: bool) -> Facts {
         monitor: true,
         receives: follows,
         verifiers: Verifiers::Function,
+        hba: Some(Hba { broken: 0, doubtful: 0 }),
     }
 }
 
@@ -165,4 +167,28 @@ fn accounts_that_would_fail_are_named() {
     );
     let direct = Facts { verifiers: Verifiers::Directly, ..facts(false) };
     only(&accounts(&listed, &direct, &logins[..1]), Level::Problem, "user eve", "CREATE ROLE eve");
+}
+
+#[test]
+fn it_is_said_whether_pg_hba_is_held_against_clients() {
+    let auto = cluster("");
+    let with = |hba| Facts { hba, ..facts(false) };
+    assert!(
+        hba(&auto, &with(Some(Hba { broken: 0, doubtful: 0 }))).iter().all(|line| line.level == Level::Ok)
+    );
+    only(
+        &hba(&auto, &with(None)),
+        Level::Warning,
+        "may not read pg_hba.conf",
+        "GRANT SELECT ON pg_hba_file_rules TO",
+    );
+    only(
+        &hba(&auto, &with(Some(Hba { broken: 1, doubtful: 0 }))),
+        Level::Warning,
+        "1 line of pg_hba.conf",
+        "error",
+    );
+    only(&hba(&auto, &with(Some(Hba { broken: 0, doubtful: 2 }))), Level::Warning, "2 lines", "addresses");
+    let off = cluster("    users: { pg_hba: off }\n");
+    assert!(hba(&off, &with(None)).iter().all(|line| line.level == Level::Ok));
 }

@@ -27,5 +27,6 @@ mod monitor;
 mod mysql_slice;
 mod pipelines;
 mod pooling;
+mod replication;
 mod statements;
 mod support;

@@ -69,7 +69,14 @@ fn cluster(name: &str) -> ClusterStatus {
         paused: false,
         nodes: vec![node("pg1", NodeRole::Primary, None), node("pg2", NodeRole::Replica, Some(0.25))],
         pools: vec![pool(name, "ann", Some("pg1")), pool(name, "ann", Some("pg2"))],
-        sessions: Sessions { connected: 6, limit: 10_000, waiting: 2, in_transaction: 1, pinned: 1 },
+        sessions: Sessions {
+            connected: 6,
+            limit: 10_000,
+            waiting: 2,
+            in_transaction: 1,
+            replicating: 0,
+            pinned: 1,
+        },
     }
 }
 

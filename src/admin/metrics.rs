@@ -81,6 +81,7 @@ fn clusters(out: &mut Exposition, status: &Status) {
         "Clients in a transaction",
         rows(|one| one.sessions.in_transaction as f64),
     );
+    out.gauge("clients_replicating", "Replication connections", rows(|one| one.sessions.replicating as f64));
 }
 
 fn nodes(out: &mut Exposition, status: &Status) {

@@ -96,6 +96,9 @@ pub struct Sessions {
     pub waiting: u64,
     /// Inside a transaction.
     pub in_transaction: u64,
+    /// Replication connections.
+    #[serde(default)]
+    pub replicating: u64,
     /// Keeping a backend beyond the transaction.
     pub pinned: u64,
 }

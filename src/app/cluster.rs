@@ -15,7 +15,7 @@ use crate::net::firewall::Firewall;
 use crate::net::listener::{BindError, Listener};
 use crate::net::stream::Stream;
 use crate::session::registry::Activity;
-use crate::session::{Shared, cancel, login};
+use crate::session::{Shared, cancel, login, through};
 use crate::task;
 use crate::telemetry::ClusterCount;
 use arc_swap::ArcSwap;
@@ -204,6 +204,9 @@ impl<E: Front> Working<E> {
         (began, limit): (clock::Tick, tokio::time::Instant),
     ) {
         let user = Arc::clone(&guest.user);
+        if guest.replication.is_some() {
+            return self.replicate(guest, id, peer, route, limit).await;
+        }
         let session = tokio::time::timeout_at(limit, login(&self.shared, door, guest, id, route)).await;
         self.shared.stats.login.record(clock::now().since(began));
         match session {
@@ -216,6 +219,29 @@ impl<E: Front> Working<E> {
             Ok(Err(None)) => tracing::debug!(?peer, "a client left during its login"),
             Err(_) => {
                 tracing::info!(?peer, %user, "a client's login did not end within timeouts.login")
+            }
+        }
+    }
+
+    async fn replicate(
+        &self,
+        guest: Guest,
+        id: u32,
+        peer: Option<SocketAddr>,
+        route: RouteSetting,
+        limit: tokio::time::Instant,
+    ) {
+        let user = Arc::clone(&guest.user);
+        match tokio::time::timeout_at(limit, through::open(&self.shared, guest, id, route)).await {
+            Ok(Ok(passage)) => {
+                self.shared.stats.count(ClusterCount::LoginsOk);
+                tracing::info!(cluster = %self.shared.name, ?peer, %user, "replication connection opened");
+                task::spawn("replication", passage.run());
+            }
+            Ok(Err(Some(error))) => self.turned_away(&refusal(&user, &error), peer),
+            Ok(Err(None)) => tracing::debug!(?peer, "a client left during its login"),
+            Err(_) => {
+                tracing::info!(?peer, %user, "a replication client's login did not end within timeouts.login")
             }
         }
     }

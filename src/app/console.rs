@@ -25,7 +25,8 @@ impl<E: Front> Working<E> {
         } else {
             return None;
         };
-        if guest.replication || settings.databases.iter().any(|known| known.alias == guest.database) {
+        if guest.replication.is_some() || settings.databases.iter().any(|known| known.alias == guest.database)
+        {
             return None;
         }
         match E::access(door, &guest.user, &guest.database).await {

@@ -1,10 +1,10 @@
 //! The door of the seam: how a client comes in, before it is a session.
 
 use super::identity::Credentials;
-use super::seam::Engine;
+use super::seam::{Backend, CancelTarget, Engine, Identity};
 use super::table::Reply;
 use crate::config::settings::{Cluster, Node};
-use crate::error::{ClientError, Fault};
+use crate::error::{ClientError, Fault, Retry};
 use crate::net::stream::Stream;
 use futures_util::future::BoxFuture;
 use std::future::Future;
@@ -35,8 +35,8 @@ pub struct Guest {
     pub database: Arc<str>,
     /// Session settings to start with.
     pub parameters: Vec<(Box<str>, Box<str>)>,
-    /// It wants to be a replication connection.
-    pub replication: bool,
+    /// Its words, if it wants to be a replication connection.
+    pub replication: Option<Box<str>>,
     /// With what backends are opened in its name.
     pub credentials: Arc<Credentials>,
     /// Whether only a login to a server proves its password.
@@ -77,6 +77,17 @@ pub struct TurnedAway {
     pub fault: Fault,
 }
 
+/// A server connection that a client has for itself, to be passed through byte for byte.
+#[derive(Debug)]
+pub struct Through {
+    /// It.
+    pub server: Stream,
+    /// What the server said of its settings.
+    pub settings: Vec<(Box<str>, Box<str>)>,
+    /// How what runs on it is cancelled.
+    pub target: Arc<CancelTarget>,
+}
+
 /// The servers' own limits of a user and a database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -111,6 +122,16 @@ pub trait Front: Engine {
         user: &str,
         database: &str,
     ) -> impl Future<Output = Result<Limits, ClientError>> + Send;
+
+    /// Opens a connection to `node` for one client alone, with its own start-up `parameters`; `kind`: [`Guest::replication`]. The error is what
+    /// the client is told, and whether another try may do.
+    fn through(
+        connector: &<Self::Backend as Backend>::Connector,
+        node: &Node,
+        identity: &Identity,
+        kind: &str,
+        parameters: &[(Box<str>, Box<str>)],
+    ) -> impl Future<Output = Result<Through, (Retry, ClientError)>> + Send;
 
     /// Tells the client that it is in: its settings, its id and secret. `step`: [`Guest::step`].
     fn welcome(

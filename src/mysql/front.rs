@@ -8,15 +8,15 @@ use super::login::receive;
 use super::wire::{self, status};
 use crate::catalog::{Answer, Facts, Loaded, Request};
 use crate::clock;
-use crate::config::settings::{ClientTlsMode, Cluster, EngineKind, Passthrough, UserSecret};
+use crate::config::settings::{ClientTlsMode, Cluster, EngineKind, Node, Passthrough, UserSecret};
 use crate::config::units::Secret;
 use crate::engine::CatalogLoader;
-use crate::engine::door::{Caller, Front, Guest, Knock, Limits, Nodes, TurnedAway};
+use crate::engine::door::{Caller, Front, Guest, Knock, Limits, Nodes, Through, TurnedAway};
 use crate::engine::identity::Credentials;
-use crate::engine::seam::Engine;
+use crate::engine::seam::{self, Engine, Identity};
 use crate::engine::table::Reply;
 use crate::engine::words::Dialect;
-use crate::error::{ClientError, Fault};
+use crate::error::{ClientError, Fault, Retry};
 use crate::net::stream::Stream;
 use crate::net::tls::Acceptor;
 use futures_util::future::BoxFuture;
@@ -99,7 +99,7 @@ impl Front for Mysql {
                 user: response.user.as_str().into(),
                 database: response.database.as_str().into(),
                 parameters: Vec::new(),
-                replication: false,
+                replication: None,
                 credentials: Arc::new(credentials),
                 unproven,
                 superuser: false,
@@ -122,6 +122,17 @@ impl Front for Mysql {
     async fn access(_: &Entrance, _user: &str, _database: &str) -> Result<Limits, ClientError> {
         // The server itself says who may enter what, when the first connection is opened.
         Ok(Limits::default())
+    }
+
+    async fn through(
+        _: &<Backend as seam::Backend>::Connector,
+        _: &Node,
+        _: &Identity,
+        _: &str,
+        _: &[(Box<str>, Box<str>)],
+    ) -> Result<Through, (Retry, ClientError)> {
+        // No handshake of MySQL's asks for it.
+        Err((Retry::Never, ClientError::new("0A000", 1235, "replication cannot pass through the proxy yet")))
     }
 
     async fn welcome(

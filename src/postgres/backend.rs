@@ -104,6 +104,13 @@ pub struct Connector {
     statements: usize,
 }
 
+impl Connector {
+    /// How the node of that name is connected to.
+    pub(super) fn target(&self, node: &str) -> Option<&Target> {
+        self.targets.get(node)
+    }
+}
+
 /// What one of our own units answered.
 struct OwnAnswer {
     rows: Vec<Vec<Option<String>>>,

@@ -2,21 +2,21 @@
 
 use super::accept::{self, AcceptError, Door, Here};
 use super::auth::Key;
-use super::backend::Backend;
+use super::backend::{Backend, Connector};
 use super::catalog::Loader;
 use super::connections::{Account, Connections};
 use super::exchange::Exchange;
 use super::hba::reader::Reader;
 use super::lookup::Lookups;
-use super::wire;
-use crate::config::settings::{Cluster, PgHba};
+use super::{walsender, wire};
+use crate::config::settings::{Cluster, Node, PgHba};
 use crate::engine::TxState;
-use crate::engine::door::{Caller, Front, Guest, Knock, Limits, Nodes, TurnedAway};
+use crate::engine::door::{Caller, Front, Guest, Knock, Limits, Nodes, Through, TurnedAway};
 use crate::engine::identity::LookupError;
-use crate::engine::seam::Engine;
+use crate::engine::seam::{Engine, Identity};
 use crate::engine::table::Reply;
 use crate::engine::words::Dialect;
-use crate::error::ClientError;
+use crate::error::{ClientError, Retry};
 use crate::net::stream::Stream;
 use crate::net::tls::Acceptor;
 use futures_util::future::BoxFuture;
@@ -85,7 +85,7 @@ impl Front for Postgres {
                 user: login.user,
                 database: login.database,
                 parameters: login.parameters,
-                replication: login.replication.is_some(),
+                replication: login.replication,
                 credentials: login.credentials,
                 unproven: !login.proven,
                 superuser: login.record.is_some_and(|record| record.superuser),
@@ -108,6 +108,16 @@ impl Front for Postgres {
             Some(refusal) => Err(refusal),
             None => Ok(Limits { user: access.user_limit, database: access.database_limit }),
         }
+    }
+
+    async fn through(
+        connector: &Connector,
+        node: &Node,
+        identity: &Identity,
+        kind: &str,
+        parameters: &[(Box<str>, Box<str>)],
+    ) -> Result<Through, (Retry, ClientError)> {
+        walsender::open(connector, node, identity, kind, parameters).await
     }
 
     async fn welcome(

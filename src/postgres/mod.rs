@@ -28,6 +28,7 @@ mod said;
 pub mod state;
 pub mod table;
 pub mod told;
+mod walsender;
 pub mod wire;
 
 pub use front::Postgres;

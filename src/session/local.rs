@@ -149,23 +149,8 @@ fn one<E: Engine>(
 
 /// Gives one of our own settings a value.
 pub(super) fn set<E: Engine>(core: &mut Core<E>, name: &str, value: Option<&str>) -> Result<(), ClientError> {
-    let invalid = |allowed: &str| {
-        ClientError::new(
-            "22023",
-            1231,
-            format!("invalid value for parameter \"primacy.{name}\": \"{}\"", value.unwrap_or_default()),
-        )
-        .hint(format!("Available values: {allowed}."))
-    };
     match name {
-        "route" => {
-            core.route = match value {
-                None | Some("auto" | "") => RouteSetting::Auto,
-                Some("primary") => RouteSetting::Primary,
-                Some("replica") => RouteSetting::Replica,
-                Some(_) => return Err(invalid("auto, primary, replica")),
-            };
-        }
+        "route" => core.route = route_of(value)?,
         "consistency" => {
             core.consistency = match value {
                 None | Some("") => None,
@@ -173,7 +158,7 @@ pub(super) fn set<E: Engine>(core: &mut Core<E>, name: &str, value: Option<&str>
                 Some("session") => Some(Consistency::Session),
                 Some("causal") => Some(Consistency::Causal),
                 Some("strong") => Some(Consistency::Strong),
-                Some(_) => return Err(invalid("eventual, session, causal, strong")),
+                Some(_) => return Err(invalid(name, value, "eventual, session, causal, strong")),
             };
         }
         _ => return Err(unknown(name)),
@@ -190,7 +175,23 @@ pub(super) fn word(level: Consistency) -> &'static str {
     }
 }
 
-fn unknown(name: &str) -> ClientError {
+/// What a value of `primacy.route` stands for.
+pub(super) fn route_of(value: Option<&str>) -> Result<RouteSetting, ClientError> {
+    match value {
+        None | Some("auto" | "") => Ok(RouteSetting::Auto),
+        Some("primary") => Ok(RouteSetting::Primary),
+        Some("replica") => Ok(RouteSetting::Replica),
+        Some(_) => Err(invalid("route", value, "auto, primary, replica")),
+    }
+}
+
+fn invalid(name: &str, value: Option<&str>, allowed: &str) -> ClientError {
+    let value = value.unwrap_or_default();
+    ClientError::new("22023", 1231, format!("invalid value for parameter \"primacy.{name}\": \"{value}\""))
+        .hint(format!("Available values: {allowed}."))
+}
+
+pub(super) fn unknown(name: &str) -> ClientError {
     ClientError::new("42704", 1193, format!("unrecognized configuration parameter \"primacy.{name}\""))
         .hint("Primacy's own are primacy.route, primacy.consistency and (to show) primacy.node.")
 }

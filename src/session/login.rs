@@ -1,17 +1,16 @@
 //! From a proved client to a session: access, limits, the greeting. A task of its own, so that none of it weighs on the session.
 
 use super::core::Core;
-use super::registry::{Arrival, Place};
+use super::registry::{Arrival, Place, Replication};
 use super::run::Session;
 use super::shared::{Greeting, Lane, Shared};
 use super::{checkout, early, settle};
 use crate::clock;
-use crate::config::settings::{Cluster, PoolMode, RouteSetting};
+use crate::config::settings::{Cluster, PoolMode, RouteSetting, User};
 use crate::engine::door::{Front, Guest, Limits};
-use crate::engine::seam::{Backend, Identity};
+use crate::engine::seam::Backend;
 use crate::engine::tracked::Tracked;
 use crate::error::ClientError;
-use crate::net::stream::Stream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,20 +21,13 @@ use std::sync::atomic::Ordering;
 pub async fn login<E: Front>(
     shared: &Arc<Shared<E>>,
     door: &E::Door,
-    guest: Guest,
+    mut guest: Guest,
     id: u32,
     route: RouteSetting,
 ) -> Result<Session<E>, Option<ClientError>> {
-    let Guest { mut client, user, database, parameters, credentials, terms, .. } = guest;
     let step = guest.step;
-    let admitted = if guest.replication {
-        Err(ClientError::new("0A000", 1235, "replication connections cannot pass through the proxy yet")
-            .hint("connect to the server itself"))
-    } else {
-        let identity = Identity { user, database, credentials, terms };
-        let known = (id, guest.cancel_key, guest.unproven, guest.superuser);
-        admit(shared, door, &mut client, identity, parameters, known, route).await
-    };
+    let admitted = admit(shared, door, &mut guest, id, route).await;
+    let mut client = guest.client;
     match admitted {
         Ok(core) => {
             let welcome = E::welcome(&mut client, step, &core.greeting, core.place.id, &core.place.secret);
@@ -52,29 +44,30 @@ pub async fn login<E: Front>(
 async fn admit<E: Front>(
     shared: &Arc<Shared<E>>,
     door: &E::Door,
-    client: &mut Stream,
-    Identity { user, database, credentials, terms }: Identity,
-    parameters: Vec<(Box<str>, Box<str>)>,
-    (id, cancel_key, unproven, superuser): (u32, usize, bool, bool),
+    guest: &mut Guest,
+    id: u32,
     route: RouteSetting,
 ) -> Result<Box<Core<E>>, ClientError> {
+    let (user, database) = (Arc::clone(&guest.user), Arc::clone(&guest.database));
+    let (unproven, superuser) = (guest.unproven, guest.superuser);
     let settings = shared.settings.load_full();
-    may_use(&settings, &user, &database)?;
+    may_use(&settings, &user, Some(&database))?;
     let found = settings.databases.iter().find(|d| d.alias == database);
     let limits = E::access(door, &user, found.map_or(&database, |d| &d.name)).await?;
     let limits = if superuser { Limits::default() } else { limits };
     // What the first query must see is proved while the client is being greeted.
     shared.state.rounds.ask_once();
-    let place =
-        enter(shared, client, (id, cancel_key), (&user, &database), &parameters, settings.pool.max_clients)?;
-    let (ours, theirs): (Vec<_>, Vec<_>) =
-        parameters.into_iter().partition(|(name, _)| name.to_ascii_lowercase().starts_with("primacy."));
+    let place = enter(shared, guest, id, Replication::None, settings.pool.max_clients)?;
+    let (ours, theirs): (Vec<_>, Vec<_>) = std::mem::take(&mut guest.parameters)
+        .into_iter()
+        .partition(|(name, _)| name.to_ascii_lowercase().starts_with("primacy."));
     let startup = Arc::new(Tracked::new(theirs.iter().map(|(name, value)| (name, value))));
     if early::is_on_from_the_start(&startup) {
         shared.state.async_commit_seen.store(true, Ordering::Release);
     }
     let limits = Some((limits.user, limits.database));
-    let mut lane = Lane::new(shared, &user, &database, (credentials, terms), limits, place.since);
+    let proof = (Arc::clone(&guest.credentials), guest.terms);
+    let mut lane = Lane::new(shared, &user, &database, proof, limits, place.since);
     if startup.has_custom() {
         lane.mode = PoolMode::Session;
     }
@@ -91,33 +84,45 @@ async fn admit<E: Front>(
     Ok(core)
 }
 
-fn may_use(settings: &Cluster, user: &Arc<str>, database: &Arc<str>) -> Result<(), ClientError> {
+/// Whether a listed user may use that database; `None` = all of them at once.
+pub(super) fn may_use(
+    settings: &Cluster,
+    user: &Arc<str>,
+    database: Option<&Arc<str>>,
+) -> Result<(), ClientError> {
     let listed = settings.users.list.iter().find(|listed| listed.name == *user);
-    if listed.is_none_or(|listed| listed.databases.is_empty() || listed.databases.contains(database)) {
+    let may = |listed: &User| {
+        listed.databases.is_empty() || database.is_some_and(|database| listed.databases.contains(database))
+    };
+    if listed.is_none_or(may) {
         return Ok(());
     }
-    Err(ClientError::new("42501", 1044, format!("permission denied for database \"{database}\""))
+    let what =
+        database.map_or_else(|| "physical replication".to_owned(), |name| format!("database \"{name}\""));
+    Err(ClientError::new("42501", 1044, format!("permission denied for {what}"))
         .hint("users.list of the proxy's configuration names the databases of this user"))
 }
 
-fn enter<E: Front>(
+/// Takes a place among the clients.
+pub(super) fn enter<E: Front>(
     shared: &Shared<E>,
-    client: &Stream,
-    (id, cancel_key): (u32, usize),
-    (user, database): (&Arc<str>, &Arc<str>),
-    parameters: &[(Box<str>, Box<str>)],
+    guest: &Guest,
+    id: u32,
+    replication: Replication,
     limit: u32,
 ) -> Result<Place, ClientError> {
-    let mut secret = vec![0; cancel_key].into_boxed_slice();
+    let mut secret = vec![0; guest.cancel_key].into_boxed_slice();
     clock::random(&mut secret)
         .map_err(|error| ClientError::new("58000", 1105, format!("no randomness: {error}")))?;
+    let parameters = &guest.parameters;
     let application = parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case("application_name"));
     let arrival = Arrival {
         id,
-        user: Arc::clone(user),
-        database: Arc::clone(database),
-        peer: client.peer(),
-        tls: client.is_tls(),
+        user: Arc::clone(&guest.user),
+        database: Arc::clone(&guest.database),
+        peer: guest.client.peer(),
+        tls: guest.client.is_tls(),
+        replication,
         application: application.map_or_else(|| Arc::from(""), |(_, value)| Arc::from(&**value)),
         since: clock::now(),
         secret,

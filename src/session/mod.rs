@@ -24,6 +24,7 @@ mod settle;
 pub mod shared;
 mod slow;
 mod statements;
+pub mod through;
 mod timer;
 mod unit;
 

@@ -34,6 +34,35 @@ pub enum Activity {
     IdleInTransaction = 3,
 }
 
+/// Whether a client replicates, and what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replication {
+    /// It does not.
+    None,
+    /// The servers' files and their log.
+    Physical,
+    /// A database's changes.
+    Logical,
+}
+
+impl Replication {
+    /// What the value of the start-up parameter stands for.
+    #[must_use]
+    pub fn of(word: &str) -> Self {
+        if word == "database" { Self::Logical } else { Self::Physical }
+    }
+
+    /// For consoles.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Physical => "physical",
+            Self::Logical => "logical",
+        }
+    }
+}
+
 /// The backend that a session has now: its node, and how to cancel what it runs.
 pub type Current = (NodeId, Arc<CancelTarget>);
 
@@ -52,6 +81,8 @@ pub struct ClientEntry {
     pub peer: Option<SocketAddr>,
     /// Whether its connection is encrypted.
     pub tls: bool,
+    /// Whether it is a replication connection.
+    pub replication: Replication,
     /// `application_name` of its start-up.
     pub application: Arc<str>,
     /// When it logged in.
@@ -149,6 +180,8 @@ pub struct Arrival {
     pub peer: Option<SocketAddr>,
     /// Whether its connection is encrypted.
     pub tls: bool,
+    /// Whether it is a replication connection.
+    pub replication: Replication,
     /// `application_name`.
     pub application: Arc<str>,
     /// When.
@@ -218,7 +251,7 @@ impl Registry {
             .count
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < limit).then_some(count + 1));
         admitted.ok()?;
-        let Arrival { id, user, database, peer, tls, application, since, secret } = arrival;
+        let Arrival { id, user, database, peer, tls, replication, application, since, secret } = arrival;
         let entry = Arc::new(ClientEntry {
             id,
             secret,
@@ -226,6 +259,7 @@ impl Registry {
             database,
             peer,
             tls,
+            replication,
             application,
             since,
             last_request: AtomicU64::new(since.0),

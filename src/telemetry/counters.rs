@@ -81,6 +81,8 @@ counters! {
         CancelsSent => "cancels_sent",
         /// Cancel requests whose query was over or that nobody had asked for.
         CancelsDropped => "cancels_dropped",
+        /// Replication connections passed through.
+        Replications => "replications",
         /// Statements that waited for a primary.
         Held => "held",
         /// Statements that gave up waiting for a primary.

@@ -5,7 +5,7 @@ use crate::admin::{PinRow, SocketRow};
 use crate::clock::Tick;
 use crate::engine::seam::{CancelTarget, Engine};
 use crate::engine::{Certainty, NodeId};
-use crate::session::registry::{Activity, ClientEntry};
+use crate::session::registry::{Activity, ClientEntry, Replication};
 use crate::session::roster::Server;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,8 +38,9 @@ impl<E: Engine> Look<'_, E> {
             cluster: self.cluster(),
             user: client.user.to_string(),
             database: client.database.to_string(),
-            replication: "none".to_owned(),
+            replication: client.replication.word().to_owned(),
             state: match activity {
+                _ if client.replication != Replication::None => "active",
                 Activity::Waiting => "waiting",
                 Activity::Active | Activity::IdleInTransaction => "active",
                 Activity::Idle => "idle",

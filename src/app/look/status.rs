@@ -6,7 +6,7 @@ use crate::cluster::{ClusterView, Health, NodeView, Role};
 use crate::config::settings::{Consistency, EngineKind, FailoverMode};
 use crate::engine::Position;
 use crate::engine::seam::Engine;
-use crate::session::registry::Activity;
+use crate::session::registry::{Activity, Replication};
 use std::sync::atomic::Ordering;
 
 impl<E: Engine> Look<'_, E> {
@@ -62,6 +62,7 @@ impl<E: Engine> Look<'_, E> {
         for client in self.shared.registry.all() {
             sessions.waiting += u64::from(client.activity() == Activity::Waiting);
             sessions.in_transaction += u64::from(client.in_transaction.load(Ordering::Relaxed));
+            sessions.replicating += u64::from(client.replication != Replication::None);
             sessions.pinned += u64::from(client.pin.lock().is_some());
         }
         sessions

@@ -1,0 +1,218 @@
+//! Promise: replication connections pass through one to one, to the primary or where they ask to go.
+
+use crate::support::raw::Message;
+use crate::support::{Config, Database, Primacy, Raw, Servers, eventually, own_cluster_with, unique};
+use primacy::engine::embedded::{Embedded as _, Options, REPLICATION};
+use primacy::postgres::wire;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use tokio::process::{Child, Command};
+
+/// One of the servers' own programs, told to come through that port.
+fn program(servers: &Servers, name: &str, port: u16) -> Command {
+    let mut command = Command::new(servers.programs.join(name));
+    command
+        .env("PGHOST", "127.0.0.1")
+        .env("PGPORT", port.to_string())
+        .env("PGUSER", REPLICATION.user)
+        .env("PGPASSWORD", REPLICATION.password)
+        .env("PGCONNECT_TIMEOUT", "30")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+fn good(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+async fn psql(servers: &Servers, port: u16, more: &str, text: &str) -> Output {
+    let conninfo = format!("dbname=app {more}");
+    program(servers, "psql", port).args(["-XAtwc", text, &conninfo]).output().await.unwrap()
+}
+
+/// How many walsenders of that name the primary has.
+async fn walsenders(servers: &Servers, name: &str) -> i64 {
+    let admin = servers.admin(0, "postgres").await;
+    let text =
+        "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender' AND application_name = $1";
+    admin.query_one(text, &[&name]).await.unwrap().get(0)
+}
+
+fn streaming(servers: &Servers, port: u16, name: &str, into: &Path) -> Child {
+    program(servers, "pg_receivewal", port)
+        .args(["--no-loop", "--no-sync", "-s", "1", "-D"])
+        .arg(into)
+        .env("PGAPPNAME", name)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+async fn clients(servers: &Servers, primacy: &Primacy) -> Vec<String> {
+    let output = program(servers, "psql", primacy.port)
+        .env("PGUSER", "primacy")
+        .env("PGPASSWORD", primacy::engine::embedded::MONITOR.password)
+        .args(["-XAtwc", "SHOW CLIENTS", "dbname=primacy"])
+        .output()
+        .await
+        .unwrap();
+    good(&output).lines().map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_base_backup_is_taken_through_primacy() {
+    let servers = Servers::postgres().await;
+    let primacy = Primacy::start(Config::new(&servers.yaml())).await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    let taken = program(servers, "pg_basebackup", primacy.port)
+        .args(["--checkpoint=fast", "--no-sync", "-X", "stream", "-D"])
+        .arg(&backup)
+        .output()
+        .await
+        .unwrap();
+    good(&taken);
+    let verified =
+        Command::new(servers.programs.join("pg_verifybackup")).arg(&backup).output().await.unwrap();
+    good(&verified);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_streams_and_either_sides_end_ends_both() {
+    let servers = Servers::postgres().await;
+    let primacy = Primacy::start(Config::new(&servers.yaml())).await;
+    let folder = tempfile::tempdir().unwrap();
+    let name = unique("recv");
+    let mut receiver = streaming(servers, primacy.port, &name, folder.path());
+    eventually("a file of the log is there", async || {
+        std::fs::read_dir(folder.path()).unwrap().next().map(drop)
+    })
+    .await;
+    assert_eq!(walsenders(servers, &name).await, 1);
+    let shown = clients(servers, &primacy).await;
+    assert!(shown.iter().any(|line| line.contains("|physical|")), "{shown:?}");
+    receiver.kill().await.unwrap();
+    eventually("the walsender is gone with its client", async || {
+        (walsenders(servers, &name).await == 0).then_some(())
+    })
+    .await;
+
+    let name = unique("recv");
+    let mut receiver = streaming(servers, primacy.port, &name, folder.path());
+    eventually("it streams", async || (walsenders(servers, &name).await == 1).then_some(())).await;
+    let admin = servers.admin(0, "postgres").await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+    admin.execute(end, &[&name]).await.unwrap();
+    assert!(!receiver.wait().await.unwrap().success());
+    eventually("the client is gone with its walsender", async || {
+        let shown = clients(servers, &primacy).await;
+        (!shown.iter().any(|line| line.contains("|physical|"))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_logical_slot_is_made_read_and_dropped() {
+    let settings = vec![("wal_level".to_owned(), "logical".to_owned())];
+    let cluster = own_cluster_with(Options { settings, ..Options::replicas(0) }).await;
+    let servers = Servers::of_postgres(&cluster);
+    let primacy = Primacy::start(Config::new(&servers.yaml())).await;
+    cluster.sql(0, "app", "CREATE TABLE t (x int)").await.unwrap();
+    let slot = |action: &'static str| {
+        let mut command = program(&servers, "pg_recvlogical", primacy.port);
+        command.args(["-d", "app", "-S", "primacy_test", action, "--no-loop"]);
+        command
+    };
+    good(&slot("--create-slot").args(["-P", "test_decoding"]).output().await.unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("changes");
+    let mut reader = slot("--start").args(["-F", "0", "-s", "1", "-f"]).arg(&file).spawn().unwrap();
+    cluster.sql(0, "app", "INSERT INTO t SELECT generate_series(1, 10000)").await.unwrap();
+    eventually("all changes have come", async || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        (text.matches("INSERT: x[integer]:").count() == 10_000).then_some(())
+    })
+    .await;
+    reader.kill().await.unwrap();
+    eventually("the slot is free", async || {
+        let active = "SELECT active FROM pg_replication_slots WHERE slot_name = 'primacy_test'";
+        let rows = cluster.sql(0, "postgres", active).await.unwrap();
+        (rows[0][0].as_deref() == Some("f")).then_some(())
+    })
+    .await;
+    good(&slot("--drop-slot").output().await.unwrap());
+}
+
+/// A database of its own, seen as the replicator.
+async fn as_replicator(servers: &Servers) -> Database {
+    let database = servers.fresh_database().await;
+    Database { user: REPLICATION.user.to_owned(), password: REPLICATION.password.to_owned(), ..database }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_walsender_goes_where_it_asks_and_can_be_cancelled() {
+    let servers = Servers::postgres().await;
+    let database = as_replicator(servers).await;
+    let primacy = Primacy::start(Config::new(&servers.yaml())).await;
+    let to = async |more: &[(&str, &str)]| {
+        let parameters = [&[("replication", "database")], more].concat();
+        Raw::try_connect(&database, primacy.port, &parameters).await.unwrap()
+    };
+    let mut primary = to(&[]).await;
+    assert_eq!(primary.value("SELECT pg_is_in_recovery()").await, "f");
+    // What the start-up packet asks for is the server's to give, and nothing of the session is anybody else's.
+    let parameters = [("replication", "database"), ("options", "-c primacy.route=replica -c work_mem=77kB")];
+    let mut replica = eventually("the replica knows the database", async || {
+        Raw::try_connect(&database, primacy.port, &parameters).await.ok()
+    })
+    .await;
+    assert_eq!(replica.value("SELECT pg_is_in_recovery()").await, "t");
+    assert_eq!(replica.value("SHOW work_mem").await, "77kB");
+    let identity = primary.rows("IDENTIFY_SYSTEM").await;
+    assert_eq!(identity[0][3].as_deref(), Some(&*database.name));
+
+    let mut out = Vec::new();
+    wire::query(&mut out, "SELECT pg_sleep(300)");
+    primary.send(&out).await;
+    let admin = servers.admin(0, "postgres").await;
+    let runs =
+        "SELECT 1 FROM pg_stat_activity WHERE datname = $1 AND query LIKE '%pg_sleep%' AND state = 'active'";
+    eventually("it sleeps", async || admin.query_opt(runs, &[&database.name]).await.unwrap()).await;
+    primary.cancel(&primary.key.clone()).await;
+    let answer = primary.read_until("Z").await;
+    let error = answer.iter().find(|message| message.tag == b'E').and_then(|message| message.field(b'C'));
+    assert_eq!(error.as_deref(), Some("57014"));
+    assert_eq!(primary.value("SELECT 1").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_replicate_hears_it_from_the_server() {
+    let servers = Servers::postgres().await;
+    let database = servers.fresh_database().await;
+    let primacy = Primacy::start(Config::new(&servers.yaml())).await;
+    let told = |message: &Message| [b'S', b'C', b'M', b'D', b'H'].map(|kind| message.field(kind));
+    for (parameters, sqlstate) in [
+        ([("replication", "true"), ("work_mem", "1MB")], "42501"),
+        ([("replication", "database"), ("work_mem", "1MB")], "42501"),
+        ([("replication", "maybe"), ("work_mem", "1MB")], "22023"),
+    ] {
+        let mut answers = Vec::new();
+        for port in [servers.endpoints[0].port, primacy.port] {
+            answers.push(told(&Raw::try_connect(&database, port, &parameters).await.unwrap_err()));
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert_eq!(answers[0][1].as_deref(), Some(sqlstate));
+    }
+    let replicator = as_replicator(servers).await;
+    let wrong = [("replication", "database"), ("work_mem", "much")];
+    let mut answers = Vec::new();
+    for port in [servers.endpoints[0].port, primacy.port] {
+        answers.push(told(&Raw::try_connect(&replicator, port, &wrong).await.unwrap_err()));
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert!(psql(servers, primacy.port, "replication=database", "SELECT 1").await.status.success());
+}

@@ -1,7 +1,9 @@
 //! Promise: a relation counts as harmless only when nothing that users wrote hangs on it, and names that users gave are known.
 
 use crate::support::own_cluster;
-use primacy::catalog::{Catalog, Cleared, Names, Relation};
+use primacy::catalog::names::Call;
+use primacy::catalog::source::{Stamp, Uses};
+use primacy::catalog::{Catalog, Cleared, Does, Facts, Loaded, Names, Relation, Request};
 use primacy::config::settings::{Node, NodeRole, ServerTls, ServerTlsMode};
 use primacy::config::units::Secret;
 use primacy::engine::CatalogLoader;
@@ -9,6 +11,7 @@ use primacy::engine::embedded::{Embedded, Endpoint, MONITOR};
 use primacy::postgres::catalog::Loader;
 use primacy::postgres::connections::Nodes;
 use primacy::postgres::embedded::Cluster;
+use primacy::session;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +36,13 @@ pub fn nodes(cluster: &Cluster, order: &'static [usize]) -> Nodes {
     Arc::new(move || order.iter().map(|&index| Arc::clone(&all[index])).collect())
 }
 
-fn loader(nodes: Nodes) -> Loader {
+/// Nodes at these addresses.
+pub fn nodes_of(endpoints: &[Endpoint]) -> Nodes {
+    let all: Vec<_> = endpoints.iter().map(|endpoint| node(endpoint, ServerTlsMode::Prefer)).collect();
+    Arc::new(move || all.clone())
+}
+
+pub fn loader(nodes: Nodes) -> Loader {
     Loader::new(nodes, MONITOR.user.into(), Secret::new(MONITOR.password.into()), Duration::from_secs(20))
 }
 
@@ -49,8 +58,20 @@ impl Asker {
     }
 
     async fn asked(&self, path: &str, relation: Relation) -> Cleared {
-        let ask = |request| self.loader.load(self.database, request);
-        self.catalog.load(path, &[relation], ask).await
+        self.catalog.load(path, &[relation], |request| self.load(request)).await
+    }
+
+    async fn load(&self, request: Request) -> Result<Loaded, Arc<str>> {
+        let fresh = match &request.names {
+            Some(_) => None,
+            None => Some(session::catalog::names(&self.loader, self.database, Vec::new()).await?),
+        };
+        let names = request.names.clone().or(fresh.as_ref().map(|(names, _)| Arc::clone(names))).unwrap();
+        let (hangs, lasting) =
+            self.loader.relations(self.database, &request.path, &request.relations, Uses::Both).await?;
+        let relations = hangs.iter().map(|hangs| Facts::judge(hangs, &names)).collect();
+        let names = fresh.map(|(names, stamp)| (names, stamp.unwrap_or_default()));
+        Ok(Loaded { names, relations, lasting })
     }
 
     /// `yes`, `primary`, or the reason.
@@ -60,6 +81,7 @@ impl Asker {
         match self.asked(path, relation).await {
             Cleared::Yes { primary_only: false } => "yes".into(),
             Cleared::Yes { primary_only: true } => "primary".into(),
+            Cleared::Writes(why) => format!("writes: {why}"),
             Cleared::No(why) => why.to_string(),
             Cleared::Unknown => unreachable!("load never answers that"),
         }
@@ -74,10 +96,26 @@ impl Asker {
 const SCHEMA: &str = r#"
 create function effect() returns int language plpgsql as $$ begin perform set_config('a.b', 'c', false); return 1; end $$;
 create function fixed(int) returns int immutable language sql as 'select $1';
-create function reacts() returns trigger language plpgsql as $$ begin return new; end $$;
+create function reacts() returns trigger language plpgsql as $$ begin perform effect(); return new; end $$;
+create function notes() returns trigger language plpgsql as $$ begin insert into notebook values (tg_op); return new; end $$;
+create function leaks() returns trigger language plpgsql as $$ begin insert into triggered values (1); return new; end $$;
+create function counter() returns int volatile language sql as 'select 1';
+create function where_am_i() returns bool stable language sql as 'select pg_is_in_recovery()';
+create function loud(int) returns int stable language sql as 'select effect()';
+create function fell(point, point) returns bool language sql as 'select effect() > 0';
+create operator ##! (leftarg = point, rightarg = point, function = fell);
+create table notebook (t text);
 create function same(point, point) returns bool immutable language sql as 'select true';
 create operator ### (leftarg = point, rightarg = point, function = same);
 
+create table noted (n int);
+create trigger n after insert or update on noted for each row execute function notes();
+create table leaking (n int);
+create trigger l after insert on leaking for each row execute function leaks();
+create table loudly (n int check (loud(n) > 0));
+create table felt (a point, check (a ##! '(0,0)'));
+create table redirected (n int);
+create rule r as on insert to redirected do instead insert into noted values (new.n);
 create table plain (id serial primary key, at timestamptz default now(), u uuid default gen_random_uuid(), n int check (n > 0));
 create table identity (id int generated always as identity, twice int generated always as (1 + 1) stored);
 create table parent (id int primary key);
@@ -90,6 +128,8 @@ create table indexed (n int);
 create index on indexed (fixed(n));
 create table triggered (n int);
 create trigger t before insert on triggered for each row execute function reacts();
+create table unruly (n int);
+create rule r as on insert to unruly do also insert into triggered values (new.n);
 create table conditional (n int);
 create trigger c before update on conditional for each row when (old.n < 0) execute function suppress_redundant_updates_trigger();
 create table whenever (n int);
@@ -150,6 +190,10 @@ create foreign data wrapper w;
 create server s foreign data wrapper w;
 create foreign table remote (n int) server s;
 
+create view counting as select counter();
+create view located as select where_am_i();
+create view noting as select * from noted;
+create view triggering as select * from triggered;
 create view simple as select id, now() from plain;
 create view nested as select * from simple where u is null;
 "#;
@@ -199,7 +243,7 @@ async fn names_paths_and_ddl() {
     let cluster = own_cluster(1).await;
     let setup = r#"
         create schema "Odd"; create schema app; create schema other;
-        create function reacts() returns trigger language plpgsql as 'begin return new; end';
+        create function reacts() returns trigger language plpgsql as 'begin perform set_config(''a.b'', '''', false); return new; end';
         create table t (n int); create table "Odd".t (n int); create table other.t (n int); create table app.a (n int);
         create trigger t before insert on other.t for each row execute function reacts();
         create trigger a before insert on app.a for each row execute function reacts();
@@ -222,20 +266,33 @@ async fn names_paths_and_ddl() {
     let asker = Asker::new(&cluster, "app");
 
     let names = asker.names().await;
-    let has = |set: &std::collections::HashSet<Box<str>>, name: &str| set.contains(name);
-    for name in ["lower", "Loud", "w", "p", "total", "same", "reacts"] {
-        assert!(has(&names.functions, name), "{name}");
+    let call = |schema: &str, name: &str, arguments| {
+        names.routine(&Call { schema, name, arguments: Some(arguments), path: None })
+    };
+    let calls = [
+        ("", "lower", 1, Some(Does::WRITES)),
+        ("", "Loud", 1, Some(Does::WRITES)),
+        ("", "Loud", 0, None),
+        ("other", "Loud", 1, None),
+        ("", "w", 1, Some(Does::WRITES)),
+        ("", "p", 0, Some(Does::WRITES)),
+        ("", "total", 1, Some(Does::NOTHING)),
+        ("public", "same", 2, Some(Does::NOTHING)),
+        ("", "reacts", 0, Some(Does::PINS.with(Does::WRITES))),
+        ("", "upper", 1, None),
+        ("", "uuid_generate_v4", 0, Some(Does::NOTHING)),
+        ("", "replace", 3, Some(Does::NOTHING)),
+    ];
+    for (schema, name, arguments, expected) in calls {
+        assert_eq!(call(schema, name, arguments), expected, "{name}({arguments})");
     }
-    for name in ["replace", "upper", "uuid_generate_v4"] {
-        assert!(!has(&names.functions, name), "{name}");
-    }
-    assert!(has(&names.attributes, "w") && !has(&names.attributes, "same"));
-    assert!(has(&names.operators, "###") && !has(&names.operators, "="));
+    assert_eq!((names.attribute("w"), names.attribute("same")), (Some(Does::WRITES), None));
+    assert_eq!((names.operator("###"), names.operator("=")), (Some(Does::NOTHING), Some(Does::NOTHING)));
     for (name, expected) in [("short", false), ("bad", true), ("worse", true), ("t", true), ("citext", false)]
     {
-        assert_eq!(has(&names.types, name), expected, "{name}");
+        assert_eq!(names.of_type(name).has(Does::WRITES), expected, "{name}");
     }
-    assert!(!names.event_triggers);
+    assert_eq!((names.events(), names.everywhere()), (Does::NOTHING, Does::NOTHING));
 
     let trigger = "trigger t of other.t calls public.reacts()";
     assert_eq!(asker.ask("public", "t", true).await, "yes");
@@ -252,11 +309,16 @@ async fn names_paths_and_ddl() {
     asker.catalog.forget();
     assert_eq!(asker.ask("public", "t", true).await, "trigger late of public.t calls public.reacts()");
 
-    let event = "create function any() returns event_trigger language plpgsql as 'begin end'; \
-                 create event trigger e on ddl_command_start execute function any()";
-    cluster.sql(0, "app", &event.replace("any()", "happens()")).await.unwrap();
+    let event = "create function happens() returns event_trigger language plpgsql as 'begin end'; \
+                 create event trigger e on ddl_command_start execute function happens()";
+    cluster.sql(0, "app", event).await.unwrap();
     asker.catalog.forget();
-    assert!(asker.names().await.event_triggers);
+    assert_eq!(asker.names().await.events(), Does::WRITES);
+    let louder = "create or replace function happens() returns event_trigger language plpgsql \
+                  as 'begin execute ''x''; end'";
+    cluster.sql(0, "app", louder).await.unwrap();
+    asker.catalog.forget();
+    assert!(asker.names().await.events().has(Does::PINS));
 
     // A replica's answer is used, for it is all there is, and not kept.
     cluster.wait_caught_up().await.unwrap();
@@ -281,7 +343,63 @@ async fn a_catalog_that_cannot_be_read_says_why() {
         Secret::new("wrong".into()),
         Duration::from_secs(20),
     );
-    let request = primacy::catalog::Request { names: true, path: "".into(), relations: Vec::new() };
-    let why = refused.load("app", request).await.unwrap_err();
+    let why = refused.code("app").await.unwrap_err();
     assert!(why.contains("password authentication failed for user \"postgres\" (SQLSTATE 28P01)"), "{why}");
+}
+
+#[tokio::test]
+async fn changes_are_told_from_the_comings_and_goings_of_temporary_tables() {
+    let cluster = own_cluster(1).await;
+    cluster
+        .sql(0, "app", "create table t (a int); create function f() returns int language sql as 'select 1'")
+        .await
+        .unwrap();
+    let loader = loader(nodes(&cluster, &[0]));
+    let (_, stamp) = loader.code("app").await.unwrap();
+    let stamp = stamp.expect("the primary answered");
+    assert!(stamp.writes.is_some_and(|writes| writes > 0));
+    // Other writes than were known: the catalog itself is compared.
+    let look =
+        async || loader.stamp("app", Stamp { writes: Some(-1), ..stamp }).await.unwrap().unwrap().digest;
+    assert_eq!(look().await, stamp.digest);
+    let temporary = "create temp table x (id serial primary key, a int default 1 check (a > 0), b text unique); \
+                     create temp view v as select * from x";
+    for text in [temporary, "analyze t", "vacuum t"] {
+        cluster.sql(0, "app", text).await.unwrap();
+    }
+    assert_eq!(look().await, stamp.digest);
+    let changes = [
+        "create or replace function f() returns int language sql as 'select 2'",
+        "alter function f() stable",
+        "create trigger g before update on t for each row execute function suppress_redundant_updates_trigger()",
+        "alter table t disable trigger g",
+        "alter table t alter a set default 7",
+        "alter table t add check (a > 0)",
+        "create view v as select 1 as a",
+        "create or replace view v as select 2 as a",
+        "alter table t enable row level security",
+        "create policy p on t using (true)",
+        "alter policy p on t using (false)",
+        "create domain d as int",
+        "alter domain d add check (value > 0)",
+        "create operator ### (leftarg = int, rightarg = int, function = int4pl)",
+        "create cast (d as text) without function",
+        "create aggregate g(int) (sfunc = int4pl, stype = int)",
+        "create schema s",
+        "create unlogged table u (a d)",
+        "alter table u set logged",
+        "drop table u",
+        "create extension citext",
+    ];
+    let mut before = stamp.digest;
+    for text in changes {
+        cluster.sql(0, "app", text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
+        let now = look().await;
+        assert_ne!(now, before, "{text}");
+        before = now;
+    }
+    // A replica counts nothing.
+    let replica = self::loader(nodes(&cluster, &[1]));
+    assert_eq!(replica.stamp("app", stamp).await.unwrap(), None);
+    assert!(replica.code("app").await.unwrap().1.is_none());
 }

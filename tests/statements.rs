@@ -2,7 +2,8 @@
 //! read only, and tells which of them ran a user's function or tried to write; none of those may be called a read.
 
 use crate::support::shared::Servers;
-use primacy::catalog::Names;
+use primacy::catalog::names::NewRoutine;
+use primacy::catalog::{Does, Names};
 use primacy::engine::Class;
 use primacy::sql::{Context, Dialect, judge_uncached};
 use std::fmt::Write;
@@ -37,14 +38,19 @@ SET default_transaction_read_only = on;
 ";
 
 fn names() -> Names {
-    let set = |names: &[&str]| names.iter().map(|name| Box::from(*name)).collect();
-    Names {
-        functions: set(&["touch", "total", "op", "positive", "caught"]),
-        attributes: set(&["total"]),
-        operators: set(&["###"]),
-        types: set(&["positive"]),
-        event_triggers: false,
-    }
+    let mut names = Names::default();
+    let does = Does::UNKNOWN;
+    let routines = ["touch", "total", "op", "positive", "caught"];
+    names.add_routines(routines.map(|name| NewRoutine {
+        schema: "public",
+        name,
+        arguments: (0, u16::MAX),
+        does,
+    }));
+    names.add_attribute("total", does);
+    names.add_operator("###", does);
+    names.add_type("positive", does);
+    names
 }
 
 /// Runs `texts` on the server; returns how many it caught. None of them may be a read.
@@ -170,10 +176,12 @@ async fn quotes_and_comments_are_read_like_the_server_reads_them() {
 }
 
 /// Builds queries with at most one piece of a user's code somewhere in them.
-struct Builder {
+pub struct Builder {
     dice: Dice,
     armed: bool,
     aliases: usize,
+    hot: &'static [&'static str],
+    hot_relations: &'static [&'static str],
 }
 
 const HOT: [&str; 13] = [
@@ -192,7 +200,22 @@ const HOT: [&str; 13] = [
     "setval('sq', 1)::int",
 ];
 
+const HOT_RELATIONS: [&str; 7] = [
+    "touch(1) as #",
+    "touch(1) # (a)",
+    "lateral touch(1) #",
+    "rows from (touch(1), generate_series(1, 2)) as # (a, b)",
+    "rows from (generate_series(1, 2), touch(1)) # (a, b)",
+    "t # tablesample bernoulli (touch(1))",
+    "t # tablesample system (50) repeatable (touch(1))",
+];
+
 impl Builder {
+    /// `hot`: what it may put in for an expression; `hot_relations`: for a relation, `#` being its alias.
+    pub fn new(seed: u64, hot: &'static [&'static str], hot_relations: &'static [&'static str]) -> Self {
+        Self { dice: Dice(seed), armed: true, aliases: 0, hot, hot_relations }
+    }
+
     fn hot(&mut self) -> bool {
         let now = self.armed && self.dice.roll(8) == 0;
         self.armed &= !now;
@@ -219,7 +242,7 @@ impl Builder {
 
     fn expression(&mut self, depth: usize) -> String {
         if self.hot() {
-            return self.dice.pick(&HOT).to_owned();
+            return self.dice.pick(self.hot).to_owned();
         }
         if depth > 4 {
             return self.dice.pick(&["1", "r.a", "2", "(3)", "$$4$$::int", "'7'::int", "-1"]).to_owned();
@@ -262,15 +285,7 @@ impl Builder {
 
     fn relation(&mut self, depth: usize) -> String {
         let pattern = if self.hot() {
-            self.dice.pick(&[
-                "touch(1) as #",
-                "touch(1) # (a)",
-                "lateral touch(1) #",
-                "rows from (touch(1), generate_series(1, 2)) as # (a, b)",
-                "rows from (generate_series(1, 2), touch(1)) # (a, b)",
-                "t # tablesample bernoulli (touch(1))",
-                "t # tablesample system (50) repeatable (touch(1))",
-            ])
+            self.dice.pick(self.hot_relations)
         } else if depth > 3 {
             "t #"
         } else {
@@ -318,7 +333,8 @@ impl Builder {
         self.fill(&format!("{head}{list}{from}{tail}"), 1)
     }
 
-    fn statement(&mut self) -> String {
+    /// One query.
+    pub fn statement(&mut self) -> String {
         (self.armed, self.aliases) = (true, 0);
         match self.dice.roll(6) {
             0 => format!("with c as ({}) select * from c", self.select()),
@@ -335,7 +351,7 @@ impl Builder {
 #[tokio::test(flavor = "multi_thread")]
 async fn users_code_is_found_wherever_a_query_can_call_it() {
     let client = client().await;
-    let mut builder = Builder { dice: Dice(0x2545_f491_4f6c_dd1d), armed: true, aliases: 0 };
+    let mut builder = Builder::new(0x2545_f491_4f6c_dd1d, &HOT, &HOT_RELATIONS);
     let texts: Vec<String> = (0..6_000).map(|_| builder.statement()).collect();
     let caught = caught(&client, &texts, true).await;
     assert!(caught > 300, "only {caught} queries ran the user's code: the test proves nothing");

@@ -1,5 +1,6 @@
 //! One cluster at work: its listeners, its monitor, its housekeeping, and the way of a new connection into a session.
 
+use super::catalogs;
 use super::console::PGBOUNCER;
 use super::housekeeping::housekeeping;
 use super::{App, Operated};
@@ -146,6 +147,7 @@ pub(super) fn start<E: Front, P: Probe>(
             listener.run(&working.firewall, stopped, admitted).await;
         });
     }
+    task::spawn("catalog watch", catalogs::watch(Arc::clone(&working.shared), stopped.clone()));
     task::spawn("housekeeping", housekeeping(Arc::clone(&working.shared), stopped));
     Ok(working)
 }

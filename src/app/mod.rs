@@ -1,6 +1,7 @@
 //! Starts and stops everything in order, and owns every task.
 
 mod admin;
+mod catalogs;
 mod cluster;
 mod console;
 mod housekeeping;

@@ -1,7 +1,8 @@
 //! The catalog of one database: what is known of it in this generation, and who loads what is not.
 
 use super::names::Names;
-use super::relation::{Answer, Cleared, Facts, Key, KeyRef, Relation};
+use super::relation::{Cleared, Facts, Key, KeyRef, Relation};
+use super::source::Stamp;
 use crate::clock::{self, Tick};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Mutex, RwLock};
@@ -25,8 +26,8 @@ static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 /// What a loader is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Whether the names are wanted.
-    pub names: bool,
+    /// The names, when they are known already; else they are wanted.
+    pub names: Option<Arc<Names>>,
     /// See [`Catalog::cleared`].
     pub path: Box<str>,
     /// The relations that are wanted.
@@ -36,8 +37,8 @@ pub struct Request {
 /// What a loader found.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The names, when they were asked for.
-    pub names: Option<Names>,
+    /// The names, when they were asked for, and what tells that they are outdated.
+    pub names: Option<(Arc<Names>, Stamp)>,
     /// One for each relation of the request, in its order.
     pub relations: Vec<Facts>,
     /// Whether it may be kept: false when a server answered that may be behind (a replica).
@@ -59,6 +60,8 @@ pub struct Catalog {
 struct Snapshot {
     generation: u64,
     names: ArcSwapOption<Names>,
+    /// What the catalog was like when the names were loaded.
+    stamp: Mutex<Option<Stamp>>,
     relations: Cache<Key, Facts, Weight>,
 }
 
@@ -67,12 +70,9 @@ struct Weight;
 
 impl Weighter<Key, Facts> for Weight {
     fn weight(&self, key: &Key, facts: &Facts) -> u64 {
-        let why = |answer: &Answer| match answer {
-            Answer::No(why) => why.len(),
-            Answer::Yes { .. } => 0,
-        };
+        let why = facts.read.why().len() + facts.write.why().len();
         // 160: the entry itself, its hash table slot and three allocations, rounded up.
-        u64::try_from(160 + key.len() + why(&facts.read) + why(&facts.write)).unwrap_or(u64::MAX)
+        u64::try_from(160 + key.len() + why).unwrap_or(u64::MAX)
     }
 }
 
@@ -80,21 +80,18 @@ impl Snapshot {
     fn new() -> Arc<Self> {
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         let relations = Cache::with_weighter(64, RELATIONS_BYTES, Weight);
-        Arc::new(Self { generation, names: ArcSwapOption::empty(), relations })
+        Arc::new(Self { generation, names: ArcSwapOption::empty(), stamp: Mutex::new(None), relations })
     }
 
     fn cleared(&self, path: &str, relations: &[Relation]) -> Cleared {
-        let mut primary_only = false;
+        let mut cleared = Cleared::YES;
         for relation in relations {
             let Some(facts) = self.relations.get(&KeyRef::new(path, relation)) else {
                 return Cleared::Unknown;
             };
-            match facts.of(relation.written) {
-                Answer::No(why) => return Cleared::No(Arc::clone(why)),
-                Answer::Yes { primary_only: only } => primary_only |= only,
-            }
+            cleared = cleared.and(facts.of(relation.written));
         }
-        Cleared::Yes { primary_only }
+        cleared
     }
 
     /// What is not known yet; `None` when nothing is missing.
@@ -106,13 +103,18 @@ impl Snapshot {
                 wanted.push(relation.clone());
             }
         }
-        let names = self.names.load().is_none();
-        (names || !wanted.is_empty()).then(|| Request { names, path: path.into(), relations: wanted })
+        let names = self.names.load_full();
+        (names.is_none() || !wanted.is_empty()).then(|| Request {
+            names,
+            path: path.into(),
+            relations: wanted,
+        })
     }
 
     fn store(&self, request: &Request, loaded: &Loaded) {
-        if let Some(names) = &loaded.names {
-            self.names.store(Some(Arc::new(names.clone())));
+        if let Some((names, stamp)) = &loaded.names {
+            *self.stamp.lock() = Some(*stamp);
+            self.names.store(Some(Arc::clone(names)));
         }
         for (relation, facts) in request.relations.iter().zip(&loaded.relations) {
             self.relations.insert(KeyRef::new(&request.path, relation).owned(), facts.clone());
@@ -193,6 +195,26 @@ impl Catalog {
         self.current.store(Snapshot::new());
     }
 
+    /// What the catalog was like when its names were loaded; `None`: they are not.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        *self.current.load().stamp.lock()
+    }
+
+    /// The server says that its catalog is like this now: everything is dropped when that is not what was loaded.
+    /// Returns whether it was.
+    pub fn compare(&self, now: Stamp) -> bool {
+        let current = self.current.load_full();
+        let mut stamp = current.stamp.lock();
+        let changed = stamp.is_some_and(|known| known.digest != now.digest);
+        if changed {
+            self.current.store(Snapshot::new());
+        } else if let Some(known) = &mut *stamp {
+            known.writes = now.writes;
+        }
+        changed
+    }
+
     #[cfg(test)]
     pub(super) fn weight(&self) -> u64 {
         self.current.load().relations.weight()
@@ -222,7 +244,7 @@ fn answers(
     request: &Request,
     loaded: &Loaded,
 ) -> Cleared {
-    let mut primary_only = false;
+    let mut cleared = Cleared::YES;
     for relation in relations {
         let fresh = request
             .relations
@@ -234,12 +256,9 @@ fn answers(
         let Some(facts) = fresh.or_else(|| known.relations.get(&KeyRef::new(path, relation))) else {
             return Cleared::No("catalog cannot be read: more relations than are kept".into());
         };
-        match facts.of(relation.written) {
-            Answer::No(why) => return Cleared::No(Arc::clone(why)),
-            Answer::Yes { primary_only: only } => primary_only |= only,
-        }
+        cleared = cleared.and(facts.of(relation.written));
     }
-    Cleared::Yes { primary_only }
+    cleared
 }
 
 /// The catalogs of a cluster's databases.
@@ -260,6 +279,15 @@ impl Catalogs {
             by_name.retain(|_, catalog| Arc::strong_count(catalog) > 1);
         }
         Arc::clone(by_name.entry(Arc::from(database)).or_default())
+    }
+
+    /// The catalogs that somebody holds and whose names are loaded, by the databases' names on the servers.
+    #[must_use]
+    pub fn in_use(&self) -> Vec<(Arc<str>, Arc<Catalog>)> {
+        let by_name = self.by_name.read();
+        let used =
+            by_name.iter().filter(|(_, catalog)| Arc::strong_count(catalog) > 1 && catalog.stamp().is_some());
+        used.map(|(name, catalog)| (Arc::clone(name), Arc::clone(catalog))).collect()
     }
 
     /// Drops everything known of every database (a new primary, roles that were changed).

@@ -1,5 +1,8 @@
 //! Relations, and what the catalog answers about them.
 
+use super::does::Does;
+use super::names::Names;
+use super::source::{Hang, Hangs};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -22,6 +25,8 @@ pub enum Cleared {
         /// A replica cannot serve a read of them as the primary would: unlogged tables, views on what describes the server.
         primary_only: bool,
     },
+    /// Reading them runs code that may write, this, but leaves nothing in the session: primary.
+    Writes(Arc<str>),
     /// Something may run whose effect is not known: this. Primary, and a possible pin.
     No(Arc<str>),
     /// Not loaded yet: ask [`super::Catalog::load`].
@@ -31,6 +36,20 @@ pub enum Cleared {
 impl Cleared {
     /// No relation, no doubt.
     pub const YES: Self = Self::Yes { primary_only: false };
+
+    /// This, and what the next relation adds.
+    pub(super) fn and(self, answer: &Answer) -> Self {
+        match (self, answer) {
+            (Self::No(why), _) => Self::No(why),
+            (_, Answer::No(why)) => Self::No(Arc::clone(why)),
+            (Self::Writes(why), _) => Self::Writes(why),
+            (_, Answer::Writes(why)) => Self::Writes(Arc::clone(why)),
+            (Self::Yes { primary_only: a }, Answer::Yes { primary_only: b }) => {
+                Self::Yes { primary_only: a || *b }
+            }
+            (Self::Unknown, Answer::Yes { .. }) => Self::Unknown,
+        }
+    }
 }
 
 /// What is known of one way of using a relation.
@@ -41,8 +60,45 @@ pub enum Answer {
         /// See [`Cleared::Yes`].
         primary_only: bool,
     },
+    /// Reading it runs this, which may write and leaves nothing behind.
+    Writes(Arc<str>),
     /// Of unknown effect, because of this.
     No(Arc<str>),
+}
+
+impl Answer {
+    /// The answer for what hangs on a use, the functions being known by `names`. Of several reasons the first by name is told.
+    fn judge(hangs: &[Hang], written: bool, names: &Names) -> Self {
+        let (mut no, mut writes, mut primary_only) = (None::<&str>, None::<&str>, false);
+        let first = |known: Option<&str>, why: &str| known.is_none_or(|known| why < known);
+        for hang in hangs {
+            let Some(why) = hang.why.as_deref() else {
+                primary_only = true;
+                continue;
+            };
+            let does = hang.function.map_or(Does::UNKNOWN, |oid| names.function(oid));
+            if does.has(Does::PINS) {
+                no = if first(no, why) { Some(why) } else { no };
+            } else if does.has(Does::WRITES) && !written {
+                writes = if first(writes, why) { Some(why) } else { writes };
+            }
+            // What may act outside the database is not run where it may be refused and run again.
+            primary_only |= does.has(Does::LOCAL.with(Does::OUTSIDE));
+        }
+        match (no, writes) {
+            (Some(why), _) => Self::No(why.into()),
+            (None, Some(why)) => Self::Writes(why.into()),
+            (None, None) => Self::Yes { primary_only: primary_only && !written },
+        }
+    }
+
+    /// The reason in it.
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::Yes { .. } => "",
+            Self::Writes(why) | Self::No(why) => why,
+        }
+    }
 }
 
 /// What is known of a relation.
@@ -58,6 +114,15 @@ impl Facts {
     /// Of known effect, on every node: also what does not exist, for its statement fails before it does anything.
     pub const CLEAR: Self =
         Self { read: Answer::Yes { primary_only: false }, write: Answer::Yes { primary_only: false } };
+
+    /// The facts of a relation that this hangs on.
+    #[must_use]
+    pub fn judge(hangs: &Hangs, names: &Names) -> Self {
+        Self {
+            read: Answer::judge(&hangs.read, false, names),
+            write: Answer::judge(&hangs.write, true, names),
+        }
+    }
 
     /// The answer for this use.
     #[must_use]

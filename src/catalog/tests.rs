@@ -1,5 +1,6 @@
 use super::database::{Catalog, Catalogs, Loaded, Request};
-use super::{Answer, Cleared, Facts, Names, Relation};
+use super::source::{Hang, Hangs, Stamp};
+use super::{Answer, Cleared, Does, Facts, Names, Relation};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +13,12 @@ fn no(why: &str) -> Facts {
     Facts { read: Answer::Yes { primary_only: true }, write: Answer::No(why.into()) }
 }
 
+const STAMP: Stamp = Stamp { writes: Some(7), digest: 1 };
+
 /// Every relation called `t` is clear, every other has a trigger.
 fn answer(request: &Request) -> Loaded {
     let facts = |r: &Relation| if &*r.name == "t" { Facts::CLEAR } else { no("trigger") };
-    let names = request.names.then(Names::default);
+    let names = request.names.is_none().then(|| (Arc::new(Names::default()), STAMP));
     Loaded { names, relations: request.relations.iter().map(facts).collect(), lasting: true }
 }
 
@@ -53,7 +56,8 @@ async fn only_what_is_missing_is_asked_and_once() {
         })
         .await;
     assert_eq!(cleared, Cleared::No("trigger".into()));
-    let expected = Request { names: false, path: "".into(), relations: vec![relation("", "u", true)] };
+    let names = Some(Arc::new(Names::default()));
+    let expected = Request { names, path: "".into(), relations: vec![relation("", "u", true)] };
     assert_eq!(seen.take(), Some(expected));
 }
 
@@ -146,4 +150,52 @@ fn a_databases_catalog_is_one_and_no_two_share_a_generation() {
     let before = one.generation();
     catalogs.forget_all();
     assert!(one.generation() > before);
+}
+
+#[tokio::test]
+async fn what_the_server_says_of_its_catalog_outdates_what_was_loaded() {
+    let catalogs = Catalogs::default();
+    let catalog = catalogs.of("one");
+    assert!(catalogs.in_use().is_empty());
+    assert!(!catalog.compare(STAMP));
+    catalog.load("", &[], async |request| Ok(answer(&request))).await;
+    assert_eq!(catalog.stamp(), Some(STAMP));
+    assert_eq!(catalogs.in_use().len(), 1);
+    // More was written, but nothing that was read has changed.
+    let before = catalog.generation();
+    assert!(!catalog.compare(Stamp { writes: Some(8), digest: 1 }));
+    assert_eq!((catalog.generation(), catalog.stamp()), (before, Some(Stamp { writes: Some(8), digest: 1 })));
+    assert!(catalog.compare(Stamp { writes: Some(9), digest: 2 }));
+    assert!(catalog.generation() > before);
+    assert_eq!((catalog.names(), catalog.stamp()), (None, None));
+    drop(catalog);
+    assert!(catalogs.in_use().is_empty());
+}
+
+#[test]
+fn the_worst_of_what_hangs_on_a_relation_counts() {
+    let mut names = Names::default();
+    names.set_functions(vec![
+        (20_000, Does::NOTHING),
+        (20_001, Does::WRITES),
+        (20_002, Does::LOCAL),
+        (20_003, Does::PINS),
+        (20_004, Does::OUTSIDE),
+    ]);
+    let judge = |oids: &[u32]| {
+        let hangs: Vec<Hang> = oids
+            .iter()
+            .map(|oid| Hang { function: Some(*oid), why: Some(format!("f{oid}").into()) })
+            .collect();
+        let facts = Facts::judge(&Hangs { read: hangs.clone(), write: hangs }, &names);
+        (facts.read, facts.write)
+    };
+    let yes = |primary_only| Answer::Yes { primary_only };
+    assert_eq!(judge(&[20_000]), (yes(false), yes(false)));
+    assert_eq!(judge(&[20_000, 20_001]), (Answer::Writes("f20001".into()), yes(false)));
+    assert_eq!(judge(&[20_002]), (yes(true), yes(false)));
+    assert_eq!(judge(&[20_004]), (yes(true), yes(false)));
+    let no = Answer::No("f20003".into());
+    assert_eq!(judge(&[20_003, 20_001]), (no.clone(), no));
+    assert_eq!(judge(&[30_000]).1, Answer::No("f30000".into()));
 }

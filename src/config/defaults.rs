@@ -73,6 +73,7 @@ impl Default for Routing {
             max_lag: seconds(10),
             max_lag_bytes: Bytes(0),
             reads_on_primary: ReadsOnPrimary::Fallback,
+            functions: std::sync::Arc::default(),
         }
     }
 }

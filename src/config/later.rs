@@ -24,7 +24,7 @@ const fn later(
 const PROMOTES: &str = "Primacy follows promotions but makes none yet";
 const NO_RULES: &str = "statements are routed by what they do";
 
-static LATER: [Later; 22] = [
+static LATER: [Later; 21] = [
     later("file", "coordination", None, PROMOTES),
     later("file", "telemetry", Some(""), "traces are not exported yet; metrics are at /metrics"),
     later(
@@ -35,7 +35,6 @@ static LATER: [Later; 22] = [
     ),
     later("cluster", "replication", None, PROMOTES),
     later("tls", "client_ca", None, "clients prove themselves by password"),
-    later("routing", "functions", Some(""), "functions that a user defined count as writes"),
     later("routing", "rules", Some(""), NO_RULES),
     later("routing", "retry", None, "lost reads are repeated once per node, without a breaker"),
     later("routing", "reads_without_primary", Some("serve"), "reads go on without a primary"),

@@ -265,6 +265,18 @@ section! {
         max_lag_bytes: Leaf<Bytes>,
         /// Whether the primary serves reads.
         reads_on_primary: Leaf<OneOf<ReadsOnPrimary>>,
+        /// What functions do, over what the catalog says; each under its name, `f` or `schema.f`.
+        functions: In<Named<RawFunction>>,
+    }
+}
+
+section! {
+    /// What a function does.
+    "function" RawFunction {
+        /// Whether it writes.
+        class: Leaf<OneOf<FunctionClass>>,
+        /// Whether it may leave something in the session.
+        state: Leaf<OneOf<FunctionState>>,
     }
 }
 

@@ -287,6 +287,8 @@ words! {
     PoolMode { "transaction" => Transaction, "session" => Session }
     Balance { "round_robin" => RoundRobin, "least_connections" => LeastConnections }
     Consistency { "eventual" => Eventual, "session" => Session, "causal" => Causal, "strong" => Strong }
+    FunctionClass { "read" => Read, "write" => Write }
+    FunctionState { "none" => None, "pin" => Pin }
     ReadsOnPrimary { "never" => Never, "fallback" => Fallback, "always" => Always }
     FailoverMode { "off" => Off, "observe" => Observe;
         later "auto": "use `observe`: promotions are followed, whoever makes them" }

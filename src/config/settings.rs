@@ -354,6 +354,39 @@ pub struct Routing {
     pub max_lag_bytes: Bytes,
     /// Whether the primary serves reads.
     pub reads_on_primary: ReadsOnPrimary,
+    /// What functions do, over what the catalog says; the cluster's alone count.
+    pub functions: Arc<[FunctionRule]>,
+}
+
+/// What a function does, over what the catalog says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionRule {
+    /// Its schema; `None` = any.
+    pub schema: Option<Box<str>>,
+    /// Its name, as the catalog stores it.
+    pub name: Box<str>,
+    /// Whether it writes; `None` = as the catalog says.
+    pub class: Option<FunctionClass>,
+    /// Whether it may leave something in the session; `None` = as the catalog says.
+    pub state: Option<FunctionState>,
+}
+
+/// Where calls of a function go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FunctionClass {
+    /// A replica may run it.
+    Read,
+    /// The primary runs it.
+    Write,
+}
+
+/// What a function leaves in the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FunctionState {
+    /// Nothing.
+    None,
+    /// Perhaps something: the session keeps its connection.
+    Pin,
 }
 
 /// How a replica is drawn.

@@ -252,7 +252,18 @@ fn routing(routing: &Routing) -> Pairs {
         ("max_lag", time(routing.max_lag)),
         ("max_lag_bytes", routing.max_lag_bytes.to_string()),
         ("reads_on_primary", word(routing.reads_on_primary)),
+        ("functions", functions(&routing.functions)),
     ]
+}
+
+fn functions(rules: &[FunctionRule]) -> String {
+    let of = |rule: &FunctionRule| {
+        let schema = rule.schema.as_ref().map(|schema| format!("{schema}.")).unwrap_or_default();
+        let class = rule.class.map(|class| format!(" {}", word(class))).unwrap_or_default();
+        let state = rule.state.map(|state| format!(" state {}", word(state))).unwrap_or_default();
+        format!("{schema}{}:{class}{state}", rule.name)
+    };
+    rules.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
 fn failover(failover: &Failover) -> Pairs {

@@ -1,15 +1,40 @@
 //! What the catalog asks of an engine.
 
-use crate::catalog::{Loaded, Request};
+use crate::catalog::Relation;
+use crate::catalog::source::{Hangs, Source, Stamp, Uses};
 use std::future::Future;
 use std::sync::Arc;
 
-/// Reads what a database says of its functions, types and relations.
+/// Reads what a database says of its functions, types and relations. `database` is its name on the servers. Errors are words for logs
+/// and `EXPLAIN ROUTE`: no server could be asked, or the answer is not usable.
 pub trait CatalogLoader: Send + Sync + 'static {
-    /// Answers `request` for `database` (its name on the servers), in one round trip once connected.
+    /// The code that users gave to the database, in one round trip once connected, and what the catalog was like before it was read;
+    /// `None`: a server answered that may be behind.
     ///
     /// # Errors
-    /// In words for logs and `EXPLAIN ROUTE`, when no server could be asked or the answer is not usable.
-    fn load(&self, database: &str, request: Request)
-    -> impl Future<Output = Result<Loaded, Arc<str>>> + Send;
+    /// See [`CatalogLoader`].
+    fn code(&self, database: &str) -> impl Future<Output = Result<(Source, Option<Stamp>), Arc<str>>> + Send;
+
+    /// What hangs on `relations`, looked up by `path` (empty: in every schema), in their order; and whether it may be kept: not when a
+    /// server answered that may be behind. One round trip.
+    ///
+    /// # Errors
+    /// See [`CatalogLoader`].
+    fn relations(
+        &self,
+        database: &str,
+        path: &str,
+        relations: &[Relation],
+        uses: Uses,
+    ) -> impl Future<Output = Result<(Vec<Hangs>, bool), Arc<str>>> + Send;
+
+    /// What the catalog is like now, `known` being what it was like; `None`: a server answered that may be behind.
+    ///
+    /// # Errors
+    /// See [`CatalogLoader`].
+    fn stamp(
+        &self,
+        database: &str,
+        known: Stamp,
+    ) -> impl Future<Output = Result<Option<Stamp>, Arc<str>>> + Send;
 }

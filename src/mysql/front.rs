@@ -6,7 +6,8 @@ use super::exchange::Exchange;
 use super::handshake::{CACHING_SHA2, Greeting, NONCE, Response, asks_for_tls};
 use super::login::receive;
 use super::wire::{self, status};
-use crate::catalog::{Answer, Facts, Loaded, Request};
+use crate::catalog::Relation;
+use crate::catalog::source::{Hang, Hangs, Source, Stamp, Uses};
 use crate::clock;
 use crate::config::settings::{ClientTlsMode, Cluster, EngineKind, Node, Passthrough, UserSecret};
 use crate::config::units::Secret;
@@ -41,10 +42,23 @@ impl Engine for Mysql {
 pub struct Loader;
 
 impl CatalogLoader for Loader {
-    async fn load(&self, _database: &str, request: Request) -> Result<Loaded, Arc<str>> {
-        let no = || Answer::No("MySQL's catalog is not read yet".into());
-        let relations = request.relations.iter().map(|_| Facts { read: no(), write: no() }).collect();
-        Ok(Loaded { names: None, relations, lasting: true })
+    async fn code(&self, _: &str) -> Result<(Source, Option<Stamp>), Arc<str>> {
+        Ok((Source::default(), Some(Stamp { writes: Some(0), digest: 0 })))
+    }
+
+    async fn relations(
+        &self,
+        _: &str,
+        _: &str,
+        relations: &[Relation],
+        _: Uses,
+    ) -> Result<(Vec<Hangs>, bool), Arc<str>> {
+        let unread = || vec![Hang { function: None, why: Some("MySQL's catalog is not read yet".into()) }];
+        Ok((relations.iter().map(|_| Hangs { read: unread(), write: unread() }).collect(), true))
+    }
+
+    async fn stamp(&self, _: &str, known: Stamp) -> Result<Option<Stamp>, Arc<str>> {
+        Ok(Some(known))
     }
 }
 

@@ -1,23 +1,30 @@
-//! Reads PostgreSQL's catalog: which names users gave to code, and what hangs on relations. The statements beside this
-//! file do the judging; one round trip asks both.
+//! Reads PostgreSQL's catalog: the code that users gave to a database, and what hangs on relations. The statements beside this
+//! file ask; what they find is judged elsewhere.
 
-use super::connections::{Account, Connections, Nodes, Query};
-use crate::catalog::{Answer, Facts, Loaded, Names, Relation, Request};
+use super::connections::{Account, Connections, Nodes, Query, QueryError};
+use crate::catalog::source::{Hangs, Source, Stamp, Uses};
+use crate::catalog::{Relation, SearchPath};
 use crate::config::units::Secret;
 use crate::engine::CatalogLoader;
 use parking_lot::Mutex;
+use rows::words;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-const RELATIONS: &str = concat!(include_str!("catalog/known.sql"), include_str!("catalog/relations.sql"));
-const NAMES: &str = concat!(include_str!("catalog/known.sql"), include_str!("catalog/names.sql"));
+#[path = "catalog/rows.rs"]
+mod rows;
+
+const WRITES: &str = include_str!("catalog/writes.sql");
+const DIGEST: &str = include_str!("catalog/digest.sql");
+const FUNCTIONS: &str = concat!(include_str!("catalog/known.sql"), include_str!("catalog/functions.sql"));
+const TYPES: &str = concat!(include_str!("catalog/known.sql"), include_str!("catalog/types.sql"));
+const NAMES: &str = include_str!("catalog/names.sql");
+const RELATIONS: &str = include_str!("catalog/relations.sql");
 const RECOVERY: &str = "select pg_is_in_recovery()";
 
-/// So many names of one database are kept; `names.sql` stops one later.
-const NAMES_MAX: usize = 100_000;
 /// Connections per database: loads of one database run one at a time.
 const CONNECTIONS: u32 = 1;
 /// Databases that connections are kept for.
@@ -59,140 +66,58 @@ impl Loader {
         databases.insert(database.into(), connections.clone());
         connections
     }
+
+    async fn ask(&self, database: &str, sql: &[&str]) -> Result<Vec<Vec<Row>>, Arc<str>> {
+        let queries: Vec<_> = sql.iter().map(|sql| Query { sql, parameters: &[] }).collect();
+        let answer: Result<_, QueryError> = self.connections(database).ask(&queries).await;
+        answer.map_err(|error| words(&error))
+    }
 }
 
 impl CatalogLoader for Loader {
-    async fn load(&self, database: &str, request: Request) -> Result<Loaded, Arc<str>> {
-        let schemas: Vec<&str> = request.relations.iter().map(|r| &*r.schema).collect();
-        let names: Vec<&str> = request.relations.iter().map(|r| &*r.name).collect();
-        let path = search_path(&request.path);
+    async fn code(&self, database: &str) -> Result<(Source, Option<Stamp>), Arc<str>> {
+        let answer = self.ask(database, &[WRITES, DIGEST, FUNCTIONS, TYPES, NAMES]).await?;
+        rows::code(&answer).map_err(|error| words(&error))
+    }
+
+    async fn relations(
+        &self,
+        database: &str,
+        path: &str,
+        relations: &[Relation],
+        uses: Uses,
+    ) -> Result<(Vec<Hangs>, bool), Arc<str>> {
+        let both: Vec<bool> = relations.iter().map(|r| uses == Uses::Both || r.written).collect();
+        let schemas: Vec<&str> = relations.iter().map(|r| &*r.schema).collect();
+        let names: Vec<&str> = relations.iter().map(|r| &*r.name).collect();
+        let path = SearchPath::parse(path);
         let (path, own) = path.map_or((None, false), |path| (Some(path.schemas), path.user));
-        let relations = Query {
+        let asked = Query {
             sql: RELATIONS,
             parameters: &[
                 (&schemas, Type::TEXT_ARRAY),
                 (&names, Type::TEXT_ARRAY),
                 (&path, Type::TEXT_ARRAY),
                 (&own, Type::BOOL),
+                (&both, Type::BOOL_ARRAY),
             ],
         };
-        let recovery = Query { sql: RECOVERY, parameters: &[] };
-        let names = Query { sql: NAMES, parameters: &[] };
-        let queries = [recovery, relations, names];
-        let queries = if request.names { &queries[..] } else { &queries[..2] };
-        let answer = self.connections(database).ask(queries).await.map_err(|error| words(&error))?;
-        loaded(&answer, &request).map_err(|error| words(&error))
+        let queries = [Query { sql: RECOVERY, parameters: &[] }, asked];
+        let answer = self.connections(database).ask(&queries).await.map_err(|error| words(&error))?;
+        rows::relations(&answer, relations.len()).map_err(|error| words(&error))
     }
-}
 
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error("an answer is missing")]
-    Missing,
-    #[error("the database has more than {NAMES_MAX} functions, operators and types of users")]
-    TooMany,
-    #[error("{0}")]
-    Row(#[from] tokio_postgres::Error),
-}
-
-fn words(error: &impl std::fmt::Display) -> Arc<str> {
-    error.to_string().into()
-}
-
-fn loaded(answer: &[Vec<Row>], request: &Request) -> Result<Loaded, Unusable> {
-    let recovery = answer.first().and_then(|rows| rows.first()).ok_or(Unusable::Missing)?;
-    let relations = facts(answer.get(1).ok_or(Unusable::Missing)?, &request.relations)?;
-    let names = if request.names { Some(names(answer.get(2).ok_or(Unusable::Missing)?)?) } else { None };
-    Ok(Loaded { names, relations, lasting: !recovery.try_get::<_, bool>(0)? })
-}
-
-fn facts(rows: &[Row], asked: &[Relation]) -> Result<Vec<Facts>, Unusable> {
-    let mut all = vec![Facts::CLEAR; asked.len()];
-    for row in rows {
-        let number = usize::try_from(row.try_get::<_, i32>(0)?).unwrap_or_default();
-        let Some(facts) = number.checked_sub(1).and_then(|index| all.get_mut(index)) else {
-            return Err(Unusable::Missing);
+    async fn stamp(&self, database: &str, known: Stamp) -> Result<Option<Stamp>, Arc<str>> {
+        let Some(writes) =
+            rows::writes(&self.ask(database, &[WRITES]).await?).map_err(|error| words(&error))?
+        else {
+            return Ok(None);
         };
-        let answer = match row.try_get::<_, Option<&str>>(2)? {
-            Some(why) => Answer::No(why.into()),
-            None => Answer::Yes { primary_only: row.try_get(3)? },
-        };
-        if row.try_get(1)? {
-            facts.write = answer;
-        } else {
-            facts.read = answer;
+        if writes.is_some() && writes == known.writes {
+            return Ok(Some(known));
         }
-    }
-    Ok(all)
-}
-
-fn names(rows: &[Row]) -> Result<Names, Unusable> {
-    if rows.len() > NAMES_MAX {
-        return Err(Unusable::TooMany);
-    }
-    let mut names = Names::default();
-    for row in rows {
-        let name: Box<str> = row.try_get::<_, &str>(1)?.into();
-        match row.try_get::<_, &str>(0)? {
-            "function" => names.functions.insert(name),
-            "attribute" => names.attributes.insert(name),
-            "operator" => names.operators.insert(name),
-            "type" => names.types.insert(name),
-            _ => std::mem::replace(&mut names.event_triggers, true),
-        };
-    }
-    Ok(names)
-}
-
-/// The schemas of a search path; `$user` apart, for it depends on the role.
-#[derive(Debug, PartialEq, Eq)]
-struct SearchPath {
-    schemas: Vec<String>,
-    user: bool,
-}
-
-/// Reads a `search_path` as the server does: identifiers split by commas, unquoted ones in lower case. `None` when it is empty
-/// (not known) or not to be read: every schema counts then.
-fn search_path(text: &str) -> Option<SearchPath> {
-    let mut path = SearchPath { schemas: Vec::new(), user: false };
-    let mut rest = text.trim_start();
-    loop {
-        let (name, after) = identifier(rest)?;
-        match &*name {
-            "$user" => path.user = true,
-            _ => path.schemas.push(name),
-        }
-        rest = after.trim_start();
-        if rest.is_empty() {
-            return Some(path);
-        }
-        rest = rest.strip_prefix(',')?.trim_start();
+        let answer = self.ask(database, &[DIGEST]).await?;
+        let digest = rows::digest(answer.first()).map_err(|error| words(&error))?;
+        Ok(Some(Stamp { writes, digest }))
     }
 }
-
-/// One identifier off the front, and what follows it.
-fn identifier(text: &str) -> Option<(String, &str)> {
-    let Some(mut rest) = text.strip_prefix('"') else {
-        let end = text.find(|c: char| c == ',' || c.is_whitespace()).unwrap_or(text.len());
-        let (name, after) = text.split_at_checked(end)?;
-        // How letters beyond ASCII are folded depends on the database's encoding.
-        let plain = !name.is_empty() && name.is_ascii() && !name.contains('"');
-        return plain.then(|| (name.to_ascii_lowercase(), after));
-    };
-    let mut name = String::new();
-    loop {
-        let (part, after) = rest.split_once('"')?;
-        name.push_str(part);
-        match after.strip_prefix('"') {
-            Some(more) => {
-                name.push('"');
-                rest = more;
-            }
-            None => return Some((name, after)),
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "catalog/tests.rs"]
-mod tests;

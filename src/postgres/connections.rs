@@ -235,7 +235,7 @@ impl Manager {
             .dbname(&*self.account.database)
             .application_name("primacy")
             .options(format!(
-                "-c search_path=pg_catalog -c statement_timeout={limit} -c client_encoding=UTF8"
+                "-c search_path=pg_catalog -c jit=off -c statement_timeout={limit} -c client_encoding=UTF8"
             ))
             .ssl_mode(tokio_postgres::config::SslMode::Disable);
         let login = async {

@@ -55,6 +55,7 @@ fn settings() -> Routing {
         max_lag: Duration::from_secs(10),
         max_lag_bytes: Bytes(0),
         reads_on_primary: ReadsOnPrimary::Fallback,
+        functions: std::sync::Arc::default(),
     }
 }
 

@@ -360,6 +360,7 @@ fn primary_is_busy<E: Engine>(core: &Core<E>) -> bool {
 
 fn count<E: Engine>(core: &Core<E>, plan: &Plan, attempt: &Attempt, choice: Choice, why: Why) {
     let routed = match (plan.class, choice, why) {
+        (Class::Write, Choice::Primary, _) if plan.cautious() => Routed::ReadCaution,
         (Class::Write, Choice::Primary, _) => Routed::Write,
         (Class::NodeLocal, Choice::Primary, _) => Routed::NodeLocal,
         (_, Choice::Node(_), Why::Hint | Why::Setting) => Routed::ReadReplicaAsked,

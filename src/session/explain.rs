@@ -179,6 +179,7 @@ fn relations(verdict: &Verdict, cleared: &Cleared) -> String {
     let found = match cleared {
         Cleared::Yes { primary_only: false } => "run nothing of unknown effect".to_owned(),
         Cleared::Yes { primary_only: true } => "can be read on the primary only".to_owned(),
+        Cleared::Writes(why) => format!("{why}: it may write"),
         Cleared::No(why) => format!("not cleared, {why}: in doubt it writes"),
         Cleared::Unknown => "not known: in doubt it writes".to_owned(),
     };

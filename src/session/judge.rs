@@ -6,12 +6,10 @@ use super::prepared::Circumstances;
 use super::shared::Shared;
 use super::unit::Attempt;
 use crate::catalog::{Catalog, Names};
-use crate::engine::catalog::CatalogLoader;
 use crate::engine::seam::{Engine, Exchange, Part, Refusal};
 use crate::engine::{Class, TxState};
 use crate::sql::Context;
 use crate::telemetry::ClusterCount;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Judges the framed segment. Only what is not known yet of the database is waited for.
@@ -24,9 +22,16 @@ pub(super) async fn plan<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchan
     Box::pin(load(core, plan)).await;
     core.statements.undo();
     make(core, exchange, plan);
+    doubt(plan);
+}
+
+/// What is still not known (the catalog cannot be read, or changed again) is in doubt.
+fn doubt(plan: &mut Plan) {
     for verdict in std::mem::take(&mut plan.unknown) {
-        // Still not known (the catalog cannot be read, or changed again): in doubt.
         plan.add_doubt(&verdict);
+    }
+    if std::mem::take(&mut plan.names_unknown) {
+        plan.add_ignorance();
     }
 }
 
@@ -40,6 +45,7 @@ pub(super) async fn text<E: Engine>(core: &Core<E>, text: &[u8]) -> Plan {
     if !plan.unknown.is_empty() || plan.names_unknown {
         load(core, &plan).await;
         plan = make(core);
+        doubt(&mut plan);
     }
     plan
 }
@@ -55,7 +61,14 @@ pub(super) fn judge<'a, E: Engine>(
     let generation = catalog.generation();
     Judge {
         verdicts: &shared.verdicts,
-        context: Context { lexing: *lexing, server_major: *server_major, generation, path: *path_key, names },
+        context: Context {
+            lexing: *lexing,
+            server_major: *server_major,
+            generation,
+            path: *path_key,
+            search_path: path,
+            names,
+        },
         catalog,
         path,
         store: &shared.store,
@@ -76,9 +89,8 @@ fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &mut Pl
 async fn load<E: Engine>(core: &Core<E>, plan: &Plan) {
     let relations: Vec<_> =
         plan.unknown.iter().flat_map(|verdict| verdict.relations.iter().cloned()).collect();
-    let loader = Arc::clone(&core.shared.loader);
-    let database = Arc::clone(&core.lane.identity.database);
-    let ask = |request| async move { loader.load(&database, request).await };
+    let (shared, database) = (&core.shared, &core.lane.identity.database);
+    let ask = async |request| super::catalog::load(shared, database, request).await;
     let cleared = core.lane.catalog.load(&core.reading.path, &relations, ask).await;
     tracing::trace!(?cleared, "catalog asked");
 }
@@ -116,6 +128,7 @@ pub(super) fn learn<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange, plan:
         server_major: core.reading.server_major,
         generation: core.lane.catalog.generation(),
         path: core.reading.path_key,
+        search_path: &core.reading.path,
         names: names.as_deref(),
     };
     for index in 0..exchange.parts() {

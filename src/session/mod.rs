@@ -2,6 +2,7 @@
 
 mod acquire;
 pub mod cancel;
+pub mod catalog;
 mod checkout;
 mod core;
 mod doubts;

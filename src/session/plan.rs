@@ -277,6 +277,10 @@ impl Plan {
         match cleared {
             Cleared::Yes { primary_only: false } => {}
             Cleared::Yes { primary_only: true } => self.raise(self.class.max(Class::NodeLocal), None),
+            Cleared::Writes(_) => {
+                self.raise(Class::Write, None);
+                self.writes = true;
+            }
             Cleared::No(_) => self.add_doubt(verdict),
             Cleared::Unknown => self.unknown.push(Arc::clone(verdict)),
         }
@@ -296,6 +300,19 @@ impl Plan {
         self.raise(Class::Write, None);
         self.writes = true;
         self.pins(PinReason::Relation, Certainty::Possible);
+    }
+
+    /// What users gave to the database cannot be known now: whatever is more than transaction control or session state may call it.
+    pub(super) fn add_ignorance(&mut self) {
+        let plain = |reason: &Reason| {
+            matches!(reason, Reason::TransactionControl | Reason::SessionState | Reason::Empty)
+        };
+        if self.verdict.as_ref().is_some_and(|verdict| plain(&verdict.reason)) {
+            return;
+        }
+        self.raise(Class::Write, None);
+        self.writes = true;
+        self.pins(PinReason::UserFunction, Certainty::Possible);
     }
 
     /// Adds what a later segment of the same unit does.
@@ -346,6 +363,12 @@ impl Plan {
     /// The command that gave it its class, for people.
     pub(super) fn command(&self) -> &'static str {
         self.verdict.as_ref().map_or("", |verdict| verdict.command)
+    }
+
+    /// Whether it is a query that is held for a write only because something in it is not known to be harmless.
+    pub(super) fn cautious(&self) -> bool {
+        let query = ["SELECT", "VALUES", "TABLE", "WITH", "EXPLAIN"].contains(&self.command());
+        self.doubt && query && self.pin.is_none_or(|pin| pin.certainty == Certainty::Possible)
     }
 
     fn raise(&mut self, class: Class, verdict: Option<&Arc<Verdict>>) {

@@ -123,7 +123,10 @@ impl<E: Engine> Shared<E> {
                 ..Limits::new(pool_settings(&settings, &key.user, alias))
             });
         }
-        self.settings.store(settings);
+        let old = self.settings.swap(settings);
+        if old.routing.functions != self.settings.load().routing.functions {
+            self.catalogs.forget_all();
+        }
         self.forget_greetings();
         Ok(())
     }

@@ -44,6 +44,8 @@ pub struct Context<'a> {
     pub generation: u64,
     /// A hash of the effective search path.
     pub path: u64,
+    /// The effective search path as `SHOW` prints it, which `path` is the hash of; empty: not known, every schema's functions count.
+    pub search_path: &'a str,
     /// User-defined names; `None` = not loaded: functions and operators are judged by the built-in tables alone, and code behind
     /// casts and `t.f` cannot be seen. Whoever routes by a verdict loads the names first.
     pub names: Option<&'a Names>,
@@ -53,6 +55,13 @@ impl<'a> Context<'a> {
     /// A context without a catalog, as `primacy explain` uses it.
     #[must_use]
     pub const fn bare(dialect: Dialect, server_major: u16) -> Context<'a> {
-        Context { lexing: Lexing::new(dialect), server_major, generation: 0, path: 0, names: None }
+        Context {
+            lexing: Lexing::new(dialect),
+            server_major,
+            generation: 0,
+            path: 0,
+            search_path: "",
+            names: None,
+        }
     }
 }

@@ -108,6 +108,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
     let statements = u16::try_from(outcomes.len()).unwrap_or(u16::MAX);
     let command = outcomes.first().map_or("", |outcome| outcome.command);
     let ddl = outcomes.iter().any(|outcome| outcome.ddl);
+    let outside = outcomes.iter().any(|outcome| outcome.outside);
     let transaction = match outcomes.as_slice() {
         [one] => one.transaction,
         several if several.iter().any(|one| one.transaction != Transaction::None) => Transaction::Other,
@@ -141,6 +142,6 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
         effect,
         relations: relations.into(),
         ddl,
-        repeatable: statements == 1 && transaction == Transaction::None && traceless,
+        repeatable: statements == 1 && transaction == Transaction::None && traceless && !outside,
     }
 }

@@ -3,7 +3,9 @@
 //! `lexer` cuts, `shape` recognises, `cache` remembers (`front` of it what came byte for byte); on a miss `judge` asks the dialect (`postgres`, `mysql`) and, for a
 //! second opinion, the parser (`deep`). What is not surely a read is a write.
 
+mod body;
 mod cache;
+pub mod closure;
 mod context;
 mod deep;
 mod front;

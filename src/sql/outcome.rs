@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::verdict::{Change, Reason, Relation, Transaction};
+use crate::catalog::Does;
 use crate::engine::{Certainty, Class, Pin, PinReason};
 
 /// What was found so far.
@@ -15,6 +16,8 @@ pub(super) struct Outcome {
     pub(super) changes: Vec<Change>,
     pub(super) relations: Vec<Relation>,
     pub(super) ddl: bool,
+    /// It calls what may act outside the database.
+    pub(super) outside: bool,
 }
 
 impl Outcome {
@@ -29,6 +32,7 @@ impl Outcome {
             changes: Vec::new(),
             relations: Vec::new(),
             ddl: false,
+            outside: false,
         }
     }
 
@@ -40,7 +44,7 @@ impl Outcome {
     /// A command that changes the catalog.
     pub(super) fn ddl(command: &'static str, context: &Context<'_>) -> Self {
         let mut outcome = Self { ddl: true, ..Self::command(command) };
-        if context.names.is_some_and(|names| names.event_triggers) {
+        if context.names.is_some_and(|names| names.events().has(Does::PINS)) {
             outcome.pin(PinReason::UserFunction, Certainty::Possible);
         }
         outcome

@@ -73,6 +73,8 @@ counters! {
         Retries => "retries",
         /// Shapes remembered as writes because a replica had refused them.
         Learnt => "learnt",
+        /// Databases whose catalog was seen to have changed by somebody else's hand.
+        CatalogChanges => "catalog_changes",
         /// Reads that waited for a replica to be fresh enough.
         BarrierWaits => "barrier_waits",
         /// Of these, the ones that ended on the primary.
@@ -127,6 +129,8 @@ counters! {
         ReadAsked => "read:primary:asked",
         /// A read that a replica had refused.
         ReadRefused => "read:primary:refused",
+        /// A query, to the primary only because it might write: what it runs is not known to be harmless.
+        ReadCaution => "read:primary:caution",
         /// A statement that describes the server.
         NodeLocal => "node_local:primary:class",
         /// A write, or what is not known.

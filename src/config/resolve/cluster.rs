@@ -27,7 +27,7 @@ impl Resolver<'_> {
         }
         let monitor = self.monitor(at, raw.monitor.as_ref(), engine);
         let pool = self.pool(raw.pool.as_ref(), Pool::default(), Scope::Cluster);
-        let routing = self.routing(raw.routing.as_ref(), &Routing::default(), &monitor);
+        let routing = self.routing(raw.routing.as_ref(), &Routing::default(), &monitor, Scope::Cluster);
         self.check_lag(raw, &routing, &monitor);
         let base = Base { engine, pool, routing: &routing, monitor: &monitor };
         let users = self.users(raw.users.as_ref(), &base);

@@ -1,10 +1,11 @@
 //! The sections that are read key by key: pools, time-outs, routing, failover, firewall, TLS.
 
 use super::Resolver;
-use crate::config::place::{In, Leaf};
+use crate::config::place::{In, Leaf, Named};
 use crate::config::raw::*;
 use crate::config::scalar::{Scalar, Text};
 use crate::config::settings::*;
+use crate::config::tree::NodeIndex;
 use std::sync::Arc;
 
 /// Whose pool limits are read.
@@ -65,8 +66,27 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn routing(&self, raw: Option<&In<RawRouting>>, base: &Routing, monitor: &Monitor) -> Routing {
+    pub(super) fn routing(
+        &self,
+        raw: Option<&In<RawRouting>>,
+        base: &Routing,
+        monitor: &Monitor,
+        scope: Scope,
+    ) -> Routing {
         let Some(In { value: raw, .. }) = raw else { return base.clone() };
+        let functions = match &raw.functions {
+            Some(functions) if scope == Scope::Part => {
+                self.context.note(
+                    self.context.tree.key_of(functions.at),
+                    "`functions` cannot be set for one database or user".to_owned(),
+                    "not allowed here",
+                    Some("what a function does counts for the whole cluster: set `routing.functions` of the cluster".to_owned()),
+                );
+                Arc::clone(&base.functions)
+            }
+            Some(functions) => self.functions(functions),
+            None => Arc::clone(&base.functions),
+        };
         let max_lag = self.or(raw.max_lag.as_ref(), base.max_lag);
         if let Some(leaf) = raw.max_lag.as_ref().filter(|_| max_lag < monitor.interval) {
             let help =
@@ -85,7 +105,37 @@ impl Resolver<'_> {
             max_lag,
             max_lag_bytes: self.or(raw.max_lag_bytes.as_ref(), base.max_lag_bytes),
             reads_on_primary: self.or(raw.reads_on_primary.as_ref(), base.reads_on_primary),
+            functions,
         }
+    }
+
+    fn functions(&self, raw: &In<Named<RawFunction>>) -> Arc<[FunctionRule]> {
+        let rules = raw.value.0.iter().filter_map(|(key, section)| self.function(key.0, section));
+        rules.collect()
+    }
+
+    fn function(&self, key: NodeIndex, In { value: raw, .. }: &In<RawFunction>) -> Option<FunctionRule> {
+        let text = self.read_at::<Text>(key)?;
+        let (schema, name) = match text.split_once('.') {
+            Some((schema, name)) => (Some(schema), name),
+            None => (None, &*text),
+        };
+        if name.is_empty() || schema == Some("") || text.contains('(') {
+            self.context.note(
+                key,
+                format!("{} is not a function's name", self.context.found(key)),
+                "expected `name` or `schema.name`, as the catalog stores it",
+                Some("every function of that name is meant, whatever its arguments".to_owned()),
+            );
+            return None;
+        }
+        let class = self.read(raw.class.as_ref());
+        let state = self.read(raw.state.as_ref());
+        if raw.class.is_none() && raw.state.is_none() {
+            let help = "for example `{ class: read, state: none }`";
+            self.missing(key, "class", help);
+        }
+        Some(FunctionRule { schema: schema.map(Into::into), name: name.into(), class, state })
     }
 
     pub(super) fn failover(&self, raw: Option<&In<RawFailover>>) -> Failover {

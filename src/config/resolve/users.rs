@@ -61,8 +61,10 @@ impl Resolver<'_> {
         if let (Some(leaf), Some(UserSecret::ScramVerifier(_))) = (min_idle, &secret) {
             self.needs_password(leaf, pool, "this user is listed with a verifier");
         }
-        let routing =
-            raw.routing.as_ref().map(|routing| self.routing(Some(routing), base.routing, base.monitor));
+        let routing = raw
+            .routing
+            .as_ref()
+            .map(|routing| self.routing(Some(routing), base.routing, base.monitor, Scope::Part));
         let databases = self.texts(raw.databases.as_deref());
         if raw.name.is_none() {
             self.missing(
@@ -125,8 +127,10 @@ impl Resolver<'_> {
         let alias: Arc<str> = self.read_at::<Text>(alias.0)?;
         let pool = raw.pool.as_ref().map(|pool| self.pool(Some(pool), base.pool, Scope::Part));
         self.check_min_idle(raw.pool.as_ref(), pool, users);
-        let routing =
-            raw.routing.as_ref().map(|routing| self.routing(Some(routing), base.routing, base.monitor));
+        let routing = raw
+            .routing
+            .as_ref()
+            .map(|routing| self.routing(Some(routing), base.routing, base.monitor, Scope::Part));
         let name = self.name_or(raw.name.as_ref(), &alias);
         Some(Database { alias, name, pool, routing })
     }

@@ -132,7 +132,7 @@ fn is_local_table(schema: &str, name: &str) -> bool {
 }
 
 fn call(name: &str, spaced: bool, context: &Context<'_>, outcome: &mut Outcome) {
-    let own = context.names.is_some_and(|names| names.functions.contains(name));
+    let own = context.names.is_some_and(|names| names.has_routine(name));
     let deed = functions::mysql(name).filter(|_| !own && !spaced);
     let function = || Reason::Function(name.into());
     match deed {

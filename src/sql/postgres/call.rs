@@ -1,6 +1,7 @@
 //! What a function call in a statement does.
 
 use super::query::Walker;
+use crate::catalog::Does;
 use crate::engine::{Certainty, PinReason};
 use crate::sql::functions::{self, Deed};
 use crate::sql::lexer::Kind;
@@ -20,17 +21,18 @@ pub(super) fn judge(walker: &mut Walker<'_, '_, '_, '_>, chain: &Chain<'_>) {
     if schema == "information_schema" && name.starts_with("_pg_") {
         return;
     }
-    let mut deed = functions::postgres(name, walker.env.context.server_major);
-    let builtin = schema == "pg_catalog" && chain.parts.len() == 2;
-    let own = walker.env.names().is_some_and(|names| names.functions.contains(name));
-    if !builtin && (chain.parts.len() > 1 || own) {
-        deed = None;
+    let deed = functions::postgres(name, walker.env.context.server_major);
+    let builtin = chain.parts.len() == 1 || schema == "pg_catalog" && chain.parts.len() == 2;
+    let deed = deed.filter(|deed| builtin && !(*deed == Deed::Keyword && quoted));
+    let arguments = count(walker.toks, chain.next + 1);
+    let own = walker.env.routine(schema, name, arguments).filter(|_| chain.parts.len() < 3);
+    if let Some(own) = own {
+        does(own, || Reason::Function(name.into()), name, walker.out);
     }
-    if deed == Some(Deed::Keyword) && quoted {
-        deed = None;
+    if deed.is_some() || own.is_none() {
+        let arguments = walker.toks.get(chain.next + 1..).unwrap_or_default();
+        apply(deed, name, arguments, walker.env.lexing(), walker.out);
     }
-    let arguments = walker.toks.get(chain.next + 1..).unwrap_or_default();
-    apply(deed, name, arguments, walker.env.lexing(), walker.out);
 }
 
 /// Adds what `deed` means to `out`. `arguments` are the tokens behind the bracket.
@@ -63,15 +65,57 @@ pub(super) fn apply(
             out.pin(PinReason::SettingValue, Certainty::Possible);
         }
         Some(Deed::Setting) => {
-            let asked = arguments.first().and_then(|tok| tok.constant(lexing));
-            let whole = arguments
-                .get(1)
-                .is_some_and(|tok| matches!(tok.kind, Kind::Close | Kind::Comma | Kind::Cast));
-            match asked {
-                Some(setting) if whole && functions::session_setting(&setting.to_ascii_lowercase()) => {}
-                _ => out.local(name),
+            if !asks_session_setting(arguments, lexing) {
+                out.local(name);
             }
         }
         None => out.user_code(function()),
     }
+}
+
+/// Whether `current_setting` with these arguments asks for a setting of the session.
+pub(in crate::sql) fn asks_session_setting(arguments: &[Tok<'_>], lexing: crate::sql::Lexing) -> bool {
+    let asked = arguments.first().and_then(|tok| tok.constant(lexing));
+    let whole =
+        arguments.get(1).is_some_and(|tok| matches!(tok.kind, Kind::Close | Kind::Comma | Kind::Cast));
+    whole && asked.is_some_and(|setting| functions::session_setting(&setting.to_ascii_lowercase()))
+}
+
+/// Adds what users' code called or meant by `reason` does.
+pub(super) fn does(does: Does, reason: impl Fn() -> Reason, name: &str, out: &mut Outcome) {
+    if does.has(Does::PINS) {
+        out.user_code(reason());
+    }
+    if does.has(Does::WRITES) {
+        out.write(reason());
+    }
+    if does.has(Does::LOCAL) {
+        out.local(name);
+    }
+    out.outside |= does.has(Does::OUTSIDE);
+}
+
+/// The number of arguments in the bracket whose inside begins at `at`; `None`: not to be told.
+fn count(toks: &[Tok<'_>], at: usize) -> Option<u16> {
+    let mut depth = 0_usize;
+    let mut commas = 0_u16;
+    let mut empty = true;
+    let mut ordered = false;
+    for tok in toks.get(at..)? {
+        match tok.kind {
+            Kind::Close if depth == 0 => return Some(if empty { 0 } else { commas.checked_add(1)? }),
+            Kind::Open => depth += 1,
+            Kind::Close => depth -= 1,
+            Kind::Other if tok.word == "[" => depth += 1,
+            Kind::Other if tok.word == "]" => depth = depth.checked_sub(1)?,
+            Kind::Comma if depth == 0 && !ordered => commas = commas.checked_add(1)?,
+            // `agg(a ORDER BY b, c)`.
+            Kind::Word if depth == 0 && tok.word == "order" => ordered = true,
+            // `count(*)`.
+            Kind::Operator if empty && tok.word == "*" => continue,
+            _ => {}
+        }
+        empty = false;
+    }
+    None
 }

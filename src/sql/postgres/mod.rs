@@ -11,16 +11,27 @@ mod utility;
 use super::context::{Context, Lexing};
 use super::outcome::Outcome;
 use super::tokens::Tok;
-use crate::catalog::Names;
+use crate::catalog::names::Call;
+use crate::catalog::{Does, Names, SearchPath};
+
+pub(super) use call::asks_session_setting;
 
 /// What the judges of PostgreSQL's statements know beside the tokens.
 pub(super) struct Env<'e> {
     pub(super) context: &'e Context<'e>,
+    /// Where unqualified functions are looked up.
+    path: Option<SearchPath>,
 }
 
 impl<'e> Env<'e> {
     fn names(&self) -> Option<&'e Names> {
         self.context.names
+    }
+
+    /// What users' functions that may be meant by this call do; `None`: users have none such.
+    fn routine(&self, schema: &str, name: &str, arguments: Option<u16>) -> Option<Does> {
+        let path = self.path.as_ref();
+        self.names()?.routine(&Call { schema, name, arguments, path })
     }
 
     fn lexing(&self) -> Lexing {
@@ -30,5 +41,6 @@ impl<'e> Env<'e> {
 
 /// What one statement, of at least one token, does.
 pub(super) fn judge(toks: &[Tok<'_>], context: &Context<'_>) -> Outcome {
-    statement::judge(toks, &Env { context })
+    let path = SearchPath::parse(context.search_path);
+    statement::judge(toks, &Env { context, path })
 }

@@ -2,6 +2,7 @@
 
 use super::Env;
 use super::call;
+use crate::catalog::Names;
 use crate::engine::{Certainty, PinReason};
 use crate::sql::functions;
 use crate::sql::lexer::Kind;
@@ -59,10 +60,14 @@ pub(super) struct Walker<'t, 'a, 'e, 'o> {
 
 /// Walks over `toks`, adding what it finds to `out`.
 pub(super) fn walk(toks: &[Tok<'_>], env: &Env<'_>, out: &mut Outcome) {
-    let own_operators = env.names().is_some_and(|names| !names.operators.is_empty());
+    let own_operators = env.names().is_some_and(Names::has_operators);
     let mut walker =
         Walker { toks, env, out, levels: vec![Level::new(From::Outside)], ctes: Vec::new(), own_operators };
     walker.run();
+    // Where rows are read, casts and comparisons may run that no text names.
+    if let Some(names) = env.names().filter(|_| !out.relations.is_empty()) {
+        call::does(names.everywhere(), || Reason::Operator("a cast or comparison".into()), "", out);
+    }
 }
 
 impl<'t, 'a> Walker<'t, 'a, '_, '_> {
@@ -158,19 +163,19 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
         if matches!(name, "=>" | ":=") || (name == "*" && self.is_star(at)) {
             return;
         }
-        if !functions::operator(name) {
+        if !self.own_operator(name) && !functions::operator(name) {
             self.out.user_code(Reason::Operator(name.into()));
         }
-        self.own_operator(name);
         if name == "!=" {
             self.own_operator("<>");
         }
     }
 
-    fn own_operator(&mut self, name: &str) {
-        if self.env.names().is_some_and(|names| names.operators.contains(name)) {
-            self.out.user_code(Reason::Operator(name.into()));
-        }
+    /// Adds what users' operators of this name do; whether they have any.
+    fn own_operator(&mut self, name: &str) -> bool {
+        let Some(own) = self.env.names().and_then(|names| names.operator(name)) else { return false };
+        call::does(own, || Reason::Operator(name.into()), name, self.out);
+        true
     }
 
     /// `*` for all columns or rows, not the product.
@@ -236,18 +241,17 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
 
     /// `t.f` may call a function of a row.
     fn attribute(&mut self, name: &str) {
-        if self.env.names().is_some_and(|names| names.attributes.contains(name)) {
-            self.out.user_code(Reason::Function(name.into()));
+        if let Some(own) = self.env.names().and_then(|names| names.attribute(name)) {
+            call::does(own, || Reason::Function(name.into()), name, self.out);
         }
     }
 
     /// A type's name, wherever it stands, may run its owner's code.
     fn types(&mut self, parts: &[Cow<'_, str>]) {
-        let Some(names) = self.env.names().filter(|names| !names.types.is_empty()) else { return };
+        let Some(names) = self.env.names().filter(|names| names.has_types()) else { return };
         let Some(name) = parts.last() else { return };
-        if names.types.contains(name.as_ref()) || names.types.contains(catalog_name(name)) {
-            self.out.user_code(Reason::Operator(name.as_ref().into()));
-        }
+        let own = names.of_type(name).with(names.of_type(catalog_name(name)));
+        call::does(own, || Reason::Operator(name.as_ref().into()), name, self.out);
     }
 
     pub(super) fn relation(&mut self, at: usize, schema: &str, name: &str, written: bool) {
@@ -419,7 +423,11 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
             && inside.first().is_some_and(|tok| tok.name().is_some_and(|name| name == "pg_catalog"));
         match inside.last().filter(|tok| tok.kind == Kind::Operator) {
             Some(tok) if builtin && functions::operator(tok.word) => {}
-            Some(tok) => self.out.user_code(Reason::Operator(tok.word.into())),
+            Some(tok) => {
+                if !self.own_operator(tok.word) {
+                    self.out.user_code(Reason::Operator(tok.word.into()));
+                }
+            }
             None => self.unreadable(),
         }
         close + 1

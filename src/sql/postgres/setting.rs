@@ -302,7 +302,7 @@ pub(super) fn deallocate(toks: &[Tok<'_>]) -> Outcome {
 /// only read, or nothing but `pg_advisory_unlock_all()`. `None` when it is anything else.
 pub(super) fn select(toks: &[Tok<'_>], env: &Env<'_>) -> Option<Outcome> {
     let names = env.names();
-    let own = |name: &str| names.is_some_and(|names| names.functions.contains(name));
+    let own = |name: &str| names.is_some_and(|names| names.has_routine(name));
     let mut outcome = Outcome::read("SELECT");
     outcome.reason = crate::sql::Reason::SessionState;
     for item in items(toks.get(1..)?)? {

@@ -70,10 +70,21 @@ fn session(word: &str, toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
             _ => Outcome::change("UNLISTEN", Change::Local),
         },
         "load" => Outcome::command("LOAD").pinning(PinReason::Load, Certainty::Known),
-        "call" => Outcome::command("CALL").pinning(PinReason::Procedure, Certainty::Possible),
+        "call" => call(toks, env),
         "do" => Outcome::command("DO").pinning(PinReason::Procedure, Certainty::Possible),
         _ => utility::judge(word, toks, env),
     }
+}
+
+/// `CALL procedure(…)`: known as far as the procedure is.
+fn call(toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
+    let mut outcome = Outcome::command("CALL");
+    walk(toks.get(1..).unwrap_or_default(), env, &mut outcome);
+    if env.names().is_none() || outcome.pin.is_some_and(|pin| pin.certainty == Certainty::Possible) {
+        outcome.pin = None;
+        outcome.pin(PinReason::Procedure, Certainty::Possible);
+    }
+    outcome
 }
 
 /// A query or a data-modifying statement.

@@ -2,6 +2,7 @@
 
 use super::Env;
 use super::query::walk;
+use crate::catalog::Does;
 use crate::engine::{Certainty, PinReason};
 use crate::sql::functions::{self, Deed};
 use crate::sql::lexer::Kind;
@@ -117,7 +118,7 @@ fn calls(toks: &[Tok<'_>], env: &Env<'_>, outcome: &mut Outcome) {
         if called && !columns {
             called_in_ddl(&chain, env, outcome);
         }
-        if env.names().is_some_and(|names| names.types.contains(chain.name())) {
+        if env.names().is_some_and(|names| names.of_type(chain.name()).has(Does::PINS)) {
             outcome.pin(PinReason::UserFunction, Certainty::Possible);
         }
         at = chain.next;
@@ -128,7 +129,8 @@ fn called_in_ddl(chain: &crate::sql::tokens::Chain<'_>, env: &Env<'_>, outcome: 
     let name = chain.name();
     let deed = functions::postgres(name, env.context.server_major);
     let own = match env.names() {
-        Some(names) => names.functions.contains(name),
+        // The text around it is not read well enough to count arguments.
+        Some(_) => env.routine(chain.schema(), name, None).is_some_and(|does| does.has(Does::PINS)),
         // Without the catalog every name that is not built in may be a user's.
         None => deed.is_none() || !matches!(chain.schema(), "" | "pg_catalog"),
     };

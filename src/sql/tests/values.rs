@@ -187,7 +187,11 @@ fn catalog_changes_are_told() {
 
 #[test]
 fn an_event_trigger_makes_every_ddl_suspect() {
-    let names = Names { event_triggers: true, ..Names::default() };
+    let mut names = Names::default();
+    names.add_events(Does::WRITES);
+    let verdict = judge_uncached(b"DROP TABLE t", &context(&names));
+    assert_eq!(effect_word(&verdict.effect), "none");
+    names.add_events(Does::UNKNOWN);
     let verdict = judge_uncached(b"DROP TABLE t", &context(&names));
     assert_eq!(effect_word(&verdict.effect), "user_function?");
 }
@@ -210,7 +214,9 @@ fn functions_count_from_their_version_on() {
 
 #[test]
 fn an_operator_of_users_hides_behind_grammar() {
-    let names = Names { operators: set(&["=", "*"]), ..Names::default() };
+    let mut names = Names::default();
+    names.add_operator("=", Does::UNKNOWN);
+    names.add_operator("*", Does::UNKNOWN);
     for text in [
         "SELECT a = b",
         "SELECT a IN (1, 2)",
@@ -268,7 +274,8 @@ fn long_texts_are_reads_only_when_surely_so() {
 #[test]
 fn names_are_cut_like_the_servers() {
     let long = "f".repeat(63);
-    let names = Names { types: set(&[&long]), ..Names::default() };
+    let mut names = Names::default();
+    names.add_type(&long, Does::UNKNOWN);
     let text = format!("SELECT 'x'::{}", "f".repeat(80));
     assert_eq!(judge_uncached(text.as_bytes(), &context(&names)).class, Class::Write);
 }
@@ -306,4 +313,68 @@ fn explain_route_is_the_proxys() {
     ] {
         assert_eq!(explained_route(text.as_bytes(), lexing), expected.map(str::as_bytes), "{text}");
     }
+}
+
+#[test]
+fn functions_of_users_are_what_the_catalog_says() {
+    for (text, class, effect, repeatable) in [
+        ("SELECT pure(1, 2)", Class::Read, "none", true),
+        ("SELECT (t).pure FROM t", Class::Read, "none", true),
+        ("SELECT 1 <=> 2", Class::Read, "none", true),
+        ("SELECT 1 OPERATOR(public.<=>) 2", Class::Read, "none", true),
+        ("SELECT logs(1)", Class::Write, "none", true),
+        ("SELECT whereami()", Class::NodeLocal, "none", true),
+        // What may act outside the database is never run a second time.
+        ("SELECT native()", Class::Read, "none", false),
+        ("SELECT native(logs())", Class::Write, "none", false),
+        ("SELECT touch(1)", Class::Write, "user_function?", false),
+        ("SELECT pure(touch(1))", Class::Write, "user_function?", false),
+        ("SELECT public.pure()", Class::Read, "none", true),
+        ("SELECT hidden()", Class::Read, "none", true),
+        ("SELECT other.hidden()", Class::Write, "user_function?", false),
+        ("SELECT nowhere.pure()", Class::Write, "user_function?", false),
+        ("SELECT db.public.pure()", Class::Write, "user_function?", false),
+        ("SELECT * FROM pure(1) AS f (a int)", Class::Read, "none", true),
+        ("EXPLAIN SELECT logs(1)", Class::Write, "none", true),
+        ("CALL pure(1)", Class::Write, "none", true),
+        ("CALL touch(1)", Class::Write, "procedure?", false),
+        ("CALL missing(1)", Class::Write, "procedure?", false),
+        ("ALTER TABLE t ADD COLUMN c int DEFAULT logs()", Class::Write, "none", true),
+        ("ALTER TABLE t ADD COLUMN c int DEFAULT touch()", Class::Write, "user_function?", false),
+    ] {
+        let verdict = judge(text);
+        let found = (verdict.class, effect_word(&verdict.effect), verdict.repeatable);
+        assert_eq!(found, (class, effect.to_owned(), repeatable), "{text}");
+    }
+}
+
+#[test]
+fn arguments_are_counted() {
+    for (text, known) in [
+        ("SELECT narrow()", false),
+        ("SELECT narrow(1)", true),
+        ("SELECT narrow(1, 2)", true),
+        ("SELECT narrow((1, 2, 3), ARRAY[1, 2, 3])", true),
+        ("SELECT narrow(f.x[1, 2, 3])", true),
+        ("SELECT narrow(DISTINCT a ORDER BY b, c, d)", true),
+        ("SELECT narrow(*)", false),
+        ("SELECT narrow(1, 2, 3)", false),
+        ("SELECT narrow(CASE WHEN a THEN lower(b, c, d) END)", true),
+        ("SELECT narrow(a => 1, b => 2)", true),
+        // Counting stops where the brackets do not fit: any candidate may be meant.
+        ("SELECT narrow(1, 2, 3]", true),
+    ] {
+        let verdict = judge(text);
+        let doubt = matches!(&verdict.reason, Reason::Function(name) if &**name == "narrow");
+        assert_eq!(!doubt, known, "{text}: {:?}", verdict.reason);
+    }
+}
+
+#[test]
+fn what_runs_unnamed_counts_where_rows_are_read() {
+    let mut names = names();
+    names.add_everywhere(Does::UNKNOWN);
+    let class = |text: &str| judge_uncached(text.as_bytes(), &context(&names)).class;
+    assert_eq!(class("SELECT a FROM t ORDER BY a"), Class::Write);
+    assert_eq!(class("SELECT 1"), Class::Read);
 }

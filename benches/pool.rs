@@ -8,6 +8,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use primacy::clock::{self, Tick};
 use primacy::engine::NodeId;
+use primacy::engine::tracked::Customs;
 use primacy::pool::{Limits, NodeBudget, Pool, PoolKey, Pooled, Purpose, Slot, Taken, Want};
 use primacy::task;
 use std::convert::Infallible;
@@ -71,7 +72,7 @@ impl Seen {
 
 async fn ours(pool: Arc<Pool<Backend>>, end: Tick) -> Seen {
     let (mut seen, mut slot) = (Seen::default(), Slot::new());
-    let want = Want { state_key: 0, purpose: Purpose::Read };
+    let want = Want { state_key: 0, customs: Customs::NONE, purpose: Purpose::Read };
     loop {
         let asked = clock::now();
         if asked >= end {

@@ -30,5 +30,6 @@ mod oracle;
 mod pipelines;
 mod pooling;
 mod replication;
+mod settings;
 mod statements;
 mod support;

@@ -1,5 +1,7 @@
 //! The seam: the traits that an engine implements, and the neutral words that cross it.
 
+pub mod cancel;
+pub mod carrier;
 pub mod catalog;
 pub mod door;
 pub mod embedded;

@@ -1,5 +1,6 @@
 //! What the pool asks of an engine's backends.
 
+use super::tracked::Customs;
 use crate::clock::Tick;
 
 /// What a backend must say of itself to be pooled. Dropping one closes it.
@@ -9,6 +10,11 @@ pub trait Pooled: Send + 'static {
 
     /// A hash of the session state that it carries; an idle backend of equal state is preferred.
     fn state_key(&self) -> u64;
+
+    /// The custom settings that were ever set on it: it is lent only to who has set them all.
+    fn customs(&self) -> &Customs {
+        const { &Customs::NONE }
+    }
 
     /// When it was opened.
     fn born(&self) -> Tick;

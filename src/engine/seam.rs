@@ -1,6 +1,8 @@
 //! The session side of the seam: what an engine must be able to do with the bytes of one client and one backend, so that the session loop
 //! is written once. Everything is polled: no future of an engine is embedded in the session's.
 
+pub use super::cancel::CancelTarget;
+use super::carrier::Carrier;
 use super::identity::Credentials;
 use super::pooled::Pooled;
 use super::tracked::Tracked;
@@ -12,9 +14,7 @@ use crate::net::stream::Stream;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll};
-use tokio::sync::Notify;
 
 /// One database protocol, seen from a session.
 pub trait Engine: Sized + Send + Sync + 'static {
@@ -185,8 +185,12 @@ pub struct Outcome {
     pub failed: Option<[u8; 5]>,
     /// Whether a completed statement changed the catalog.
     pub ddl: bool,
-    /// Transactions that ended in it.
-    pub transactions: u32,
+    /// Transactions that ended in it, and savepoints that were returned to.
+    pub transactions: u16,
+    /// Statements that were completed in it; counted up to the type's end.
+    pub completed: u16,
+    /// Whether a transaction of several statements was committed in it, or prepared to be.
+    pub committed: bool,
     /// Whether somebody's notification was delivered in it.
     pub notified: bool,
 }
@@ -270,6 +274,10 @@ pub trait Exchange: Default + Send + Sync + 'static {
     /// The text value of the `parameter`-th parameter (0-based) that the first run of the `index`-th part's statement binds.
     fn parameter(&self, index: usize, parameter: u16) -> Option<&[u8]>;
 
+    /// Puts the unit of our own that brings `backend` to these settings in front of what `compose` makes ready, to leave in the same write. Only for
+    /// what [`Carrier::may_carry_ahead`]: a refusal counts as the loss of the backend.
+    fn precede(&mut self, _backend: &mut Self::Backend, _wanted: &Arc<Tracked>) {}
+
     /// Makes the framed segment ready to be sent to `backend`, preparing there what it needs.
     fn compose(&mut self, backend: &mut Self::Backend, treatment: Treatment);
 
@@ -317,6 +325,9 @@ pub trait Exchange: Default + Send + Sync + 'static {
 
     /// A setting that the client is to be told of before the unit ends.
     fn tell_setting(&mut self, name: &str, value: &str);
+
+    /// What the server reports of that setting in this unit is not the client's business; `instead` it is told another value.
+    fn withhold_setting(&mut self, _name: &str, _instead: Option<&str>) {}
 
     /// Writes what `answer`, `refuse` or a notice left to be written.
     fn poll_flush(&mut self, cx: &mut Context<'_>, client: &mut Stream) -> Poll<io::Result<()>>;
@@ -403,25 +414,8 @@ pub struct Identity {
     pub terms: u64,
 }
 
-/// How to reach a running backend from outside, for cancel requests; shared with whoever sends one.
-#[derive(Debug)]
-pub struct CancelTarget {
-    /// The server's process or connection id.
-    pub pid: u32,
-    /// The secret.
-    pub key: Box<[u8]>,
-    /// Whether the connection is encrypted: the cancel request is then, too.
-    pub tls: bool,
-    /// In whose name it was opened: MySQL's cancel request is a login of its own.
-    pub identity: Identity,
-    /// Cancel requests on their way: while there is one, the backend must not serve anybody else.
-    pub coming: AtomicU32,
-    /// Notified when one has arrived.
-    pub arrived: Notify,
-}
-
 /// A connection to a server.
-pub trait Backend: Pooled + Sync + Sized {
+pub trait Backend: Pooled + Carrier + Sync + Sized {
     /// What an engine needs to open backends: TLS towards the servers and the like.
     type Connector: Send + Sync + 'static;
 
@@ -437,15 +431,6 @@ pub trait Backend: Pooled + Sync + Sized {
         node: &Node,
         identity: &Identity,
     ) -> impl Future<Output = Result<(Self, Birth), OpenError>> + Send;
-
-    /// The settings that it carries now.
-    fn tracked(&self) -> &Arc<Tracked>;
-
-    /// Says that it carries these now: a client's own statement made it so.
-    fn set_tracked(&mut self, tracked: Arc<Tracked>);
-
-    /// Brings its settings to `wanted`, as a unit of its own; returns the reported settings that changed.
-    fn carry(&mut self, wanted: &Arc<Tracked>) -> impl Future<Output = Result<Reported, ClientError>> + Send;
 
     /// All settings that the server has reported to this backend, by name in the server's own spelling.
     fn parameters(&self) -> &[(Box<str>, Box<str>)];

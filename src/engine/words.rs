@@ -100,14 +100,10 @@ pub enum PinReason {
     HoldCursor,
     /// `currval`, `lastval`, `nextval`: the session's own sequence values.
     Sequence,
-    /// A custom setting (`SET app.tenant`).
-    CustomSetting,
-    /// A setting changed inside a transaction.
+    /// MySQL's `SET TRANSACTION`, which holds for the next one.
     SettingInTransaction,
-    /// A setting given a value that is not a plain constant.
+    /// A setting whose name, or whose value, cannot be found out.
     SettingValue,
-    /// `SET SESSION AUTHORIZATION`.
-    SessionAuthorization,
     /// `setseed`, `SET seed`.
     Seed,
     /// `LOAD`.
@@ -145,10 +141,8 @@ impl PinReason {
             Self::Listen => "listen",
             Self::HoldCursor => "hold_cursor",
             Self::Sequence => "sequence",
-            Self::CustomSetting => "custom_setting",
             Self::SettingInTransaction => "setting_in_transaction",
             Self::SettingValue => "setting_value",
-            Self::SessionAuthorization => "session_authorization",
             Self::Seed => "seed",
             Self::Load => "load",
             Self::SqlPrepare => "sql_prepare",
@@ -165,17 +159,15 @@ impl PinReason {
     }
 
     /// Every reason, for metrics that must show zeros too.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 20] = [
         Self::SessionMode,
         Self::TempObject,
         Self::AdvisoryLock,
         Self::Listen,
         Self::HoldCursor,
         Self::Sequence,
-        Self::CustomSetting,
         Self::SettingInTransaction,
         Self::SettingValue,
-        Self::SessionAuthorization,
         Self::Seed,
         Self::Load,
         Self::SqlPrepare,

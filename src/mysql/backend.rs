@@ -6,6 +6,7 @@ use super::request::{INIT_DB, QUERY, RESET_CONNECTION};
 use super::wire::{ServerError, status};
 use crate::clock::{self, Tick};
 use crate::config::settings::{Cluster, Node};
+use crate::engine::carrier::Carrier;
 use crate::engine::identity::Credentials;
 use crate::engine::pooled::Pooled;
 use crate::engine::seam::{self, Birth, CancelTarget, Identity, OpenError};
@@ -16,7 +17,7 @@ use crate::net::stream::Stream;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::task::{Context, Poll};
 use tokio::sync::Notify;
 
@@ -105,6 +106,22 @@ impl Pooled for Backend {
     }
 }
 
+impl Carrier for Backend {
+    fn tracked(&self) -> &Arc<Tracked> {
+        &self.tracked
+    }
+
+    fn set_tracked(&mut self, tracked: Arc<Tracked>) {
+        self.tracked = tracked;
+    }
+
+    // Sessions are one to one: what they set stays where they set it, and clients log in with no settings.
+    async fn carry(&mut self, wanted: &Arc<Tracked>) -> Result<Vec<(Box<str>, Box<str>)>, ClientError> {
+        self.tracked = Arc::clone(wanted);
+        Ok(Vec::new())
+    }
+}
+
 impl seam::Backend for Backend {
     type Connector = Connector;
 
@@ -136,6 +153,7 @@ impl seam::Backend for Backend {
             tls: opened.stream.is_tls(),
             identity: identity.clone(),
             coming: AtomicU32::new(0),
+            deaf: AtomicBool::new(false),
             arrived: Notify::new(),
         });
         let birth = Birth { identity: who.identity, start: who.start, writable: who.writable };
@@ -150,20 +168,6 @@ impl seam::Backend for Backend {
             born: clock::now(),
         };
         Ok((backend, birth))
-    }
-
-    fn tracked(&self) -> &Arc<Tracked> {
-        &self.tracked
-    }
-
-    fn set_tracked(&mut self, tracked: Arc<Tracked>) {
-        self.tracked = tracked;
-    }
-
-    // Sessions are one to one: what they set stays where they set it, and clients log in with no settings.
-    async fn carry(&mut self, wanted: &Arc<Tracked>) -> Result<Vec<(Box<str>, Box<str>)>, ClientError> {
-        self.tracked = Arc::clone(wanted);
-        Ok(Vec::new())
     }
 
     fn parameters(&self) -> &[(Box<str>, Box<str>)] {

@@ -6,6 +6,7 @@ use super::limits::Limits;
 use super::waiter::{Cell, Handed};
 use super::{Pooled, Purpose, Want};
 use crate::clock::Tick;
+use crate::engine::tracked::Customs;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ struct Waiter<B> {
     cell: Arc<Cell<B>>,
     ticket: u64,
     key: u64,
+    customs: Customs,
     since: Tick,
 }
 
@@ -118,15 +120,24 @@ impl<B: Pooled> Core<B> {
         if self.paused || self.closed || self.waiting() > 0 {
             return None;
         }
-        let conn = self.pop(want.state_key)?;
+        let conn = self.pop(want.state_key, &want.customs)?;
         self.count(Held::Active, want.purpose);
         self.totals.taken += 1;
         Some(conn)
     }
 
-    fn pop(&mut self, key: u64) -> Option<Conn<B>> {
-        let top = self.idle.len().checked_sub(1)?;
-        let index = self.idle.iter().rposition(|idle| idle.key == key).unwrap_or(top);
+    // Of equal state, else of equal custom settings, else the last used; never one on which a custom setting was set that is not among `customs`.
+    fn pop(&mut self, key: u64, customs: &Customs) -> Option<Conn<B>> {
+        let fits = |idle: &Idle<B>| customs.cover(idle.conn.backend.customs());
+        let index = self
+            .idle
+            .iter()
+            .rposition(|idle| idle.key == key && fits(idle))
+            .or_else(|| {
+                let equal = |idle: &Idle<B>| idle.conn.backend.customs() == customs;
+                if customs.is_empty() { None } else { self.idle.iter().rposition(equal) }
+            })
+            .or_else(|| self.idle.iter().rposition(fits))?;
         Some(self.idle.remove(index).conn)
     }
 
@@ -137,7 +148,8 @@ impl<B: Pooled> Core<B> {
     pub(super) fn enqueue(&mut self, cell: Arc<Cell<B>>, want: &Want, now: Tick) -> u64 {
         self.see(now);
         self.tickets += 1;
-        let waiter = Waiter { cell, ticket: self.tickets, key: want.state_key, since: now };
+        let (key, customs) = (want.state_key, want.customs.clone());
+        let waiter = Waiter { cell, ticket: self.tickets, key, customs, since: now };
         self.queue(want.purpose).push_back(waiter);
         self.tickets
     }
@@ -180,22 +192,28 @@ impl<B: Pooled> Core<B> {
     /// Hands out all that can be handed out. Returns how many were served. The only way from a queue to a backend.
     pub(super) fn serve(&mut self, account: &Account, wakers: &mut Wakers) -> usize {
         let mut served = 0;
-        let mut blocked = false;
+        let (mut blocked, mut claimed_in_vain) = (false, false);
         while !self.paused
             && self.total() <= self.limits.size
             && let Some(purpose) = self.turn()
-            && let Some((key, since)) = self.queue(purpose).front().map(|waiter| (waiter.key, waiter.since))
+            && let Some((key, customs, since)) =
+                self.queue(purpose).front().map(|waiter| (waiter.key, waiter.customs.clone(), waiter.since))
         {
-            let handed = if let Some(conn) = self.pop(key) {
+            let room = self.total() < self.limits.size;
+            let handed = if let Some(conn) = self.pop(key, &customs) {
                 self.count(Held::Active, purpose);
                 Handed::Backend(conn)
-            } else if self.total() >= self.limits.size {
-                break;
-            } else if account.claim(self.oldest().unwrap_or(since)) {
+            } else if room && account.claim(self.oldest().unwrap_or(since)) {
                 self.count(Held::Opening, purpose);
-                Handed::Place(self.generation)
+                Handed::Place(self.generation, None)
+            } else if !self.idle.is_empty() {
+                // What is idle does not fit: the longest unused makes room, and its place is used at once.
+                claimed_in_vain |= room;
+                let unfit = self.idle.remove(0).conn;
+                self.count(Held::Opening, purpose);
+                Handed::Place(self.generation, Some(unfit))
             } else {
-                blocked = true;
+                blocked = room;
                 break;
             };
             let Some(waiter) = self.queue(purpose).pop_front() else { break };
@@ -206,7 +224,7 @@ impl<B: Pooled> Core<B> {
             wakers.extend(waiter.cell.hand(handed));
             served += 1;
         }
-        if self.hungry && !blocked {
+        if (self.hungry || claimed_in_vain) && !blocked {
             account.content();
         }
         self.hungry = blocked;

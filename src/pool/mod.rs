@@ -24,6 +24,7 @@ pub use pools::{PoolKey, Pools};
 pub use waiter::Slot;
 
 pub use crate::engine::pooled::Pooled;
+use crate::engine::tracked::Customs;
 
 /// What a backend is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,10 +36,12 @@ pub enum Purpose {
 }
 
 /// What a session asks a pool for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Want {
     /// The session state that it needs, as [`Pooled::state_key`] says it.
     pub state_key: u64,
+    /// The custom settings that it has ever set: a backend on which others were set is not lent to it.
+    pub customs: Customs,
     /// What for.
     pub purpose: Purpose,
 }

@@ -111,7 +111,10 @@ impl<B: Pooled> Pool<B> {
         let Waiting { pool, purpose, .. } = waiting;
         Poll::Ready(match handed {
             Handed::Backend(conn) => Ok(Self::usable(pool, conn, purpose)),
-            Handed::Place(generation) => Ok(Taken::Open(Permit::new(pool, purpose, generation))),
+            Handed::Place(generation, before) => {
+                drop(before);
+                Ok(Taken::Open(Permit::new(pool, purpose, generation)))
+            }
             Handed::Closed => Err(TakeError::Closed),
         })
     }
@@ -235,7 +238,10 @@ impl<B: Pooled> Pool<B> {
         drop(core);
         match handed() {
             Some(Handed::Backend(conn)) => self.returned(conn, Held::Active, purpose, now),
-            Some(Handed::Place(_)) => self.vacate(Held::Opening, purpose),
+            Some(Handed::Place(_, before)) => {
+                drop(before);
+                self.vacate(Held::Opening, purpose);
+            }
             Some(Handed::Closed) | None => {}
         }
     }

@@ -10,6 +10,7 @@ mod stress;
 use super::*;
 use crate::clock::Tick;
 use crate::engine::NodeId;
+use crate::engine::tracked::Customs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub(super) struct Fake {
     id: u64,
     key: u64,
+    customs: Customs,
     born: Tick,
     usable: bool,
     open: Arc<AtomicI64>,
@@ -40,9 +42,18 @@ impl Pooled for Fake {
         self.key
     }
 
+    fn customs(&self) -> &Customs {
+        &self.customs
+    }
+
     fn born(&self) -> Tick {
         self.born
     }
+}
+
+/// The custom settings of sessions with that state: those of an odd one are its own.
+pub(super) fn customs(key: u64) -> Customs {
+    if key % 2 == 1 { Customs::new([format!("app.x{key}").as_str()]) } else { Customs::NONE }
 }
 
 /// Opens backends and counts those that are open.
@@ -56,7 +67,7 @@ impl Server {
     fn connect(&self, key: u64, born: Tick) -> Fake {
         self.open.fetch_add(1, Ordering::SeqCst);
         let id = u64::try_from(self.ids.fetch_add(1, Ordering::SeqCst)).unwrap();
-        Fake { id, key, born, usable: true, open: Arc::clone(&self.open) }
+        Fake { id, key, customs: Customs::NONE, born, usable: true, open: Arc::clone(&self.open) }
     }
 
     fn open(&self) -> i64 {
@@ -104,8 +115,8 @@ impl Session {
     }
 }
 
-pub(super) const READ: Want = Want { state_key: 0, purpose: Purpose::Read };
-pub(super) const WRITE: Want = Want { state_key: 0, purpose: Purpose::Write };
+pub(super) const READ: Want = Want { state_key: 0, customs: Customs::NONE, purpose: Purpose::Read };
+pub(super) const WRITE: Want = Want { state_key: 0, customs: Customs::NONE, purpose: Purpose::Write };
 
 pub(super) fn at(millis: u64) -> Tick {
     Tick(1).plus(Duration::from_millis(millis))

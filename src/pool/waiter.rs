@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Waker};
 pub(super) enum Handed<B> {
     /// A backend, counted as active.
     Backend(Conn<B>),
-    /// A place, counted as opening, of this generation.
-    Place(u64),
+    /// A place, counted as opening, of this generation; and the backend that had it, to be closed first.
+    Place(u64, Option<Conn<B>>),
     /// The news that the pool is closed.
     Closed,
 }

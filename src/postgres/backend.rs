@@ -1,28 +1,24 @@
 //! One connection to a PostgreSQL server: what it carries, what is prepared on it, and the units of our own that bring it there.
 
+mod carried;
+mod own;
+
 use super::auth::KeyCache;
 use super::login::{self, Target};
-use super::names::Name;
-use super::told::Description;
-use super::{state, wire};
 use crate::clock::{self, Tick};
 use crate::config::settings::{Cluster, Node};
 use crate::engine::pooled::Pooled;
 use crate::engine::seam::{self, Birth, CancelTarget, Identity, OpenError};
-use crate::engine::tracked::Tracked;
+use crate::engine::tracked::{Customs, Tracked};
 use crate::engine::{Dirt, TxState};
-use crate::error::{ClientError, Fault, Retry};
+use crate::error::{Fault, Retry};
 use crate::net::stream::Stream;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
-
-/// What one of our own answers may be long.
-const OWN_ANSWER_MAX: usize = 1024 * 1024;
 
 /// See [`seam::Backend`].
 #[derive(Debug)]
@@ -38,6 +34,8 @@ pub struct Backend {
     /// The anonymous statement: which shared one it is; 0 = one that nobody else has; `None` = there is none.
     pub(super) anonymous: Option<u64>,
     tracked: Arc<Tracked>,
+    // What it will carry when the unit of our own that is under way has succeeded.
+    coming: Option<Arc<Tracked>>,
     parameters: Vec<(Box<str>, Box<str>)>,
     dirt: Dirt,
     sequences: bool,
@@ -111,128 +109,7 @@ impl Connector {
     }
 }
 
-/// What one of our own units answered.
-struct OwnAnswer {
-    rows: Vec<Vec<Option<String>>>,
-    settings: Vec<(Box<str>, Box<str>)>,
-    error: Option<wire::ServerError>,
-}
-
 impl Backend {
-    // A unit of our own: a simple Query whose answer is read whole. Not cancel safe: dropped half-way, the backend must be closed, which
-    // its lease does.
-    async fn own(&mut self, text: &str) -> io::Result<OwnAnswer> {
-        let mut bytes = Vec::new();
-        wire::query(&mut bytes, text);
-        self.stream.write_all(&bytes).await?;
-        self.stream.flush().await?;
-        self.anonymous = None;
-        let mut answer = OwnAnswer { rows: Vec::new(), settings: Vec::new(), error: None };
-        loop {
-            let (tag, body) = self.message().await?;
-            match tag {
-                b'D' => answer.rows.push(row(&body)),
-                b'S' => answer.settings.extend(setting(&body)),
-                b'E' => answer.error = Some(wire::ServerError::parse(&body)),
-                b'Z' => {
-                    self.tx = if body == b"I" { TxState::Idle } else { TxState::Open };
-                    break;
-                }
-                _ => {}
-            }
-        }
-        for (name, value) in &answer.settings {
-            match self.parameters.iter_mut().find(|(known, _)| known == name) {
-                Some((_, known)) => known.clone_from(value),
-                None => self.parameters.push((name.clone(), value.clone())),
-            }
-        }
-        Ok(answer)
-    }
-
-    async fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
-        let n = self.unread.len().min(into.len());
-        let (known, rest) = into.split_at_mut(n);
-        known.iter_mut().zip(self.unread.drain(..n)).for_each(|(to, byte)| *to = byte);
-        self.stream.read_exact(rest).await.map(drop)
-    }
-
-    async fn own_checked(&mut self, text: &str) -> io::Result<()> {
-        match self.own(text).await?.error {
-            None => Ok(()),
-            Some(error) => Err(io::Error::other(String::from(error.message))),
-        }
-    }
-
-    /// Prepares statements anew, and compares what the server says of them with what a client was told, byte for byte: a unit of its own, like
-    /// [`Backend::own`].
-    pub(super) async fn describes_alike(
-        &mut self,
-        told: impl Iterator<Item = &Description>,
-    ) -> io::Result<bool> {
-        let told: Vec<&Description> = told.collect();
-        let mut bytes = Vec::new();
-        for (index, description) in told.iter().enumerate() {
-            let statement = &description.statement;
-            let name = Name::of(statement.id);
-            let name = if description.anonymous { b"".as_slice() } else { name.as_bytes() };
-            if !description.anonymous
-                && !self.statements.remove(statement.id)
-                && let Some(oldest) = self.statements.overflow(index)
-            {
-                wire::close(&mut bytes, b'S', Name::of(oldest).as_bytes());
-            }
-            wire::close(&mut bytes, b'S', name);
-            wire::message(&mut bytes, b'P', |out| {
-                out.extend_from_slice(name);
-                out.push(0);
-                out.extend_from_slice(&statement.body);
-            });
-            wire::describe(&mut bytes, b'S', name);
-        }
-        wire::sync(&mut bytes);
-        self.stream.write_all(&bytes).await?;
-        self.stream.flush().await?;
-        let (mut prepared, mut described, mut said, mut alike) = (told.iter(), told.iter(), Vec::new(), true);
-        loop {
-            let (tag, body) = self.message().await?;
-            match tag {
-                b'1' => match prepared.next() {
-                    Some(description) if description.anonymous => {
-                        self.anonymous = Some(description.statement.id);
-                    }
-                    Some(description) => self.statements.insert(description.statement.id),
-                    None => {}
-                },
-                b't' | b'T' | b'n' => {
-                    wire::message(&mut said, tag, |out| out.extend_from_slice(&body));
-                    if tag != b't' {
-                        alike &= described.next().is_some_and(|description| description.bytes == said);
-                        said.clear();
-                    }
-                }
-                b'E' => alike = false,
-                b'Z' => break,
-                _ => {}
-            }
-        }
-        Ok(alike)
-    }
-
-    // One message of an answer of our own.
-    async fn message(&mut self) -> io::Result<(u8, Vec<u8>)> {
-        let mut header = [0; 5];
-        self.read_exact(&mut header).await?;
-        let [tag, a, b, c, d] = header;
-        let length = usize::try_from(i32::from_be_bytes([a, b, c, d])).unwrap_or(0);
-        if !(4..=OWN_ANSWER_MAX).contains(&length) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message with an invalid length"));
-        }
-        let mut body = vec![0; length - 4];
-        self.read_exact(&mut body).await?;
-        Ok((tag, body))
-    }
-
     async fn birth(&mut self) -> io::Result<Birth> {
         let answer = self
             .own(
@@ -256,25 +133,6 @@ impl Backend {
     }
 }
 
-fn row(body: &[u8]) -> Vec<Option<String>> {
-    let mut fields = wire::Fields(body);
-    let count = fields.i16().unwrap_or(0);
-    (0..count)
-        .map_while(|_| {
-            let length = fields.i32()?;
-            match usize::try_from(length) {
-                Err(_) => Some(None),
-                Ok(length) => Some(Some(String::from_utf8_lossy(fields.bytes(length)?).into_owned())),
-            }
-        })
-        .collect()
-}
-
-fn setting(body: &[u8]) -> Option<(Box<str>, Box<str>)> {
-    let mut fields = wire::Fields(body);
-    Some((fields.text()?.into(), fields.text()?.into()))
-}
-
 impl Pooled for Backend {
     fn is_usable(&mut self) -> bool {
         self.tx == TxState::Idle
@@ -285,6 +143,10 @@ impl Pooled for Backend {
 
     fn state_key(&self) -> u64 {
         self.tracked.key()
+    }
+
+    fn customs(&self) -> &Customs {
+        self.tracked.customs()
     }
 
     fn born(&self) -> Tick {
@@ -340,6 +202,7 @@ impl seam::Backend for Backend {
                 tls,
                 identity: identity.clone(),
                 coming: AtomicU32::new(0),
+                deaf: AtomicBool::new(false),
                 arrived: Notify::new(),
             }),
             alias: 0,
@@ -347,6 +210,7 @@ impl seam::Backend for Backend {
             statements: Statements { limit: connector.statements, ..Statements::default() },
             anonymous: None,
             tracked: Arc::default(),
+            coming: None,
             parameters: opened.parameters,
             dirt: Dirt::Clean,
             sequences: false,
@@ -360,36 +224,6 @@ impl seam::Backend for Backend {
             message: format!("node {} at {}:{}: {error}", node.name, node.host, node.port),
         })?;
         Ok((backend, birth))
-    }
-
-    fn tracked(&self) -> &Arc<Tracked> {
-        &self.tracked
-    }
-
-    fn set_tracked(&mut self, tracked: Arc<Tracked>) {
-        self.tracked = tracked;
-    }
-
-    async fn carry(&mut self, wanted: &Arc<Tracked>) -> Result<Vec<(Box<str>, Box<str>)>, ClientError> {
-        let Some(text) = state::carry(&self.tracked, wanted) else { return Ok(Vec::new()) };
-        // Until the answer is in, nobody knows what it carries.
-        self.dirt = self.dirt.max(Dirt::Unknown);
-        let answer = self
-            .own(&text)
-            .await
-            .map_err(|error| ClientError::new("08006", 2013, format!("the server was lost: {error}")))?;
-        if let Some(error) = answer.error {
-            let sqlstate = error.sqlstate.as_bytes().try_into().unwrap_or(*b"XX000");
-            let told = ClientError::server(sqlstate, 0, error.message);
-            return Err(ClientError {
-                detail: error.detail.map(String::from),
-                hint: error.hint.map(String::from),
-                ..told
-            });
-        }
-        self.dirt = Dirt::Clean;
-        self.tracked = Arc::clone(wanted);
-        Ok(answer.settings)
     }
 
     fn parameters(&self) -> &[(Box<str>, Box<str>)] {
@@ -407,7 +241,7 @@ impl seam::Backend for Backend {
         }
         self.own_checked("DISCARD ALL").await?;
         self.statements.clear();
-        self.tracked = Arc::default();
+        self.tracked = Arc::new(self.tracked.after_reset());
         self.dirt = Dirt::Clean;
         self.sequences = false;
         Ok(())

@@ -1,5 +1,6 @@
 //! One client's exchange with one backend: the buffers, and the stepping of request and reply over two sockets.
 
+mod prelude;
 mod seam;
 
 use super::backend::Backend;
@@ -35,6 +36,7 @@ pub struct Exchange {
     base: usize,
     reply: Reply,
     phase: Phase,
+    prelude: Prelude,
     // Bytes of a message that streams from the inbox to the server.
     stream_left: usize,
     copy: Copy,
@@ -68,6 +70,18 @@ enum Phase {
     Either,
     /// The ReadyForQuery was seen.
     Done,
+}
+
+/// A unit of our own in front of the client's, sent in the same write: the session's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Prelude {
+    /// There is none, or it is answered.
+    #[default]
+    None,
+    /// Its answer is awaited.
+    Awaited,
+    /// It was refused: what follows has run under other settings, and nobody is to see it.
+    Refused,
 }
 
 /// COPY from the client.
@@ -176,6 +190,13 @@ impl Exchange {
     }
 
     fn step(&mut self, backend: &mut Backend) -> Option<Relay> {
+        if self.prelude != Prelude::None {
+            match self.pass_prelude(backend) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(reason) => return Some(self.lost(reason, None)),
+            }
+        }
         loop {
             let step = self.reply.advance(&mut self.down);
             self.apply_changes(backend);

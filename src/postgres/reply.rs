@@ -84,6 +84,8 @@ pub struct Reply {
     pub settings: Vec<(Box<str>, Box<str>)>,
     /// Settings to be told before the unit ends.
     pub tell: Vec<u8>,
+    /// Settings whose reports are not passed on as they are, and the values that are passed on instead; `None`: nothing.
+    pub withheld: Vec<(Box<str>, Option<Box<str>>)>,
     /// Our id for the client and the backend's own, for notifications.
     pub alias: (u32, u32),
     /// Whether this answer is dropped instead of passed on.
@@ -126,6 +128,7 @@ impl Reply {
         self.outcome = Outcome::default();
         self.confirmed.clear();
         self.tell.clear();
+        self.withheld.clear();
         self.drop_expectations();
     }
 
@@ -331,9 +334,12 @@ impl Reply {
         let tag = tag.strip_suffix(&[0]).unwrap_or(tag);
         let verb = verb(tag);
         self.outcome.ddl |= changes_catalog(tag);
+        self.outcome.completed = self.outcome.completed.saturating_add(1);
         if matches!(verb, b"COMMIT" | b"ROLLBACK") {
-            self.outcome.transactions += 1;
+            self.outcome.transactions = self.outcome.transactions.saturating_add(1);
         }
+        // A `COMMIT` of a failed transaction says ROLLBACK. Those of prepared transactions are somebody else's.
+        self.outcome.committed |= matches!(tag, b"COMMIT" | b"PREPARE TRANSACTION");
     }
 
     fn alias_pid(&self, body: Range<usize>, down: &mut Buffer) {
@@ -354,12 +360,20 @@ impl Reply {
             String::from_utf8_lossy(field.unwrap_or_default()).into_owned().into_boxed_str()
         };
         let (name, value) = (text(fields.next()), text(fields.next()));
-        if self.treatment.report_settings && &*name != "in_hot_standby" {
+        let withheld = self.withheld.iter().find(|(withheld, _)| *withheld == name);
+        let instead = withheld.and_then(|(_, instead)| instead.clone());
+        if self.treatment.report_settings && &*name != "in_hot_standby" && withheld.is_none() {
             self.scanned += length;
-        } else {
-            self.drop_message(length, down);
+            return self.settings.push((name, value));
         }
-        self.settings.push((name, value));
+        self.drop_message(length, down);
+        if let Some(instead) = &instead {
+            let mut message = Vec::new();
+            super::wire::parameter_status(&mut message, &name, instead);
+            down.insert(self.scanned, &message);
+            self.scanned += message.len();
+        }
+        self.settings.push((name, instead.unwrap_or(value)));
     }
 
     fn error(&mut self, length: usize, down: &mut Buffer) -> Option<Step> {

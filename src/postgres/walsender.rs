@@ -7,7 +7,7 @@ use crate::engine::door::Through;
 use crate::engine::seam::{CancelTarget, Identity};
 use crate::error::{ClientError, Retry};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use tokio::sync::Notify;
 
 /// Opens it; `kind` is the value of `replication`.
@@ -36,6 +36,7 @@ pub(super) async fn open(
         tls: opened.stream.is_tls(),
         identity: identity.clone(),
         coming: AtomicU32::new(0),
+        deaf: AtomicBool::new(false),
         arrived: Notify::new(),
     };
     Ok(Through { server: opened.stream, settings: opened.parameters, target: Arc::new(target) })

@@ -7,11 +7,12 @@ use super::unit::may_see_sequences;
 use crate::clock::{self, Tick};
 use crate::cluster::NodeView;
 use crate::config::settings::PoolMode;
-use crate::engine::seam::{Backend, Birth, Engine, OpenError};
+use crate::engine::carrier::Carrier;
+use crate::engine::seam::{Backend, Birth, Engine, Exchange, OpenError};
 use crate::engine::{Certainty, Dirt, NodeId, Pin, PinReason, TxState};
 use crate::error::{ClientError, Fault, Retry};
 use crate::failover::Pass;
-use crate::pool::{Lease, Permit, Pool, Purpose, TakeError, Taken, Want};
+use crate::pool::{Lease, Permit, Pool, Purpose, TakeError, Taken};
 use crate::telemetry::ClusterCount;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -38,11 +39,11 @@ pub(super) async fn take<E: Engine>(
     let Some(pool) = core.lane.pool(node) else {
         return Err(Missed::Node("the node joined after this session did".to_owned()));
     };
-    let want = Want { state_key: core.wanted.key(), purpose };
     let pool = Arc::clone(pool);
-    let taken = match pool.try_take(&want, now) {
+    let at_once = pool.try_take(&core.wants(purpose), now);
+    let taken = match at_once {
         Some(lease) => Ok(Taken::Ready(lease)),
-        None => queue(core, &pool, want, now).await,
+        None => queue(core, &pool, purpose, now).await,
     };
     let lease = match taken.map_err(|waited| waited.missed(core, node, &pool))? {
         Taken::Ready(lease) => lease,
@@ -96,7 +97,7 @@ impl Waited {
 pub(super) async fn queue<E: Engine>(
     core: &mut Core<E>,
     pool: &Arc<Pool<E::Backend>>,
-    want: Want,
+    purpose: Purpose,
     since: Tick,
 ) -> Result<Taken<E::Backend>, Waited> {
     let limit = core.shared.settings.load().pool.queue_timeout;
@@ -104,6 +105,8 @@ pub(super) async fn queue<E: Engine>(
     core.place.set_activity(Activity::Waiting);
     core.place.waiting_since.store(since.0, Ordering::Relaxed);
     let taken = poll_fn(|cx| {
+        // Made anew each time it is polled: what is kept over the wait makes every session larger.
+        let want = core.wants(purpose);
         if let Poll::Ready(taken) = pool.poll_take(&mut core.slot, &want, since, cx) {
             return Poll::Ready(taken.map_err(|TakeError::Closed| Waited::Closed));
         }
@@ -242,12 +245,16 @@ fn prove<E: Engine>(core: &Core<E>, node: NodeId, pass: Option<Pass>, birth: Bir
 }
 
 /// Whether the backend is what the unit needs.
-pub(super) fn is_prepared<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
+pub(super) fn is_prepared<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> bool {
     let pinned = match plan.pin {
         Some(pin) => core.pin.is_some_and(|held| held.certainty >= pin.certainty),
         None => true,
     };
-    let settled = core.pin.is_some() || (core.lane.mode == PoolMode::Transaction && !core.needs_carrying());
+    // A pinned session carries, too: what it has reset is to have the client's start-up value.
+    let kept = core.pin.is_some() || core.lane.mode == PoolMode::Transaction;
+    let ahead =
+        || !exchange.is_moved() && !exchange.is_mid_unit() && plan.pin.is_none() && core.may_carry_ahead();
+    let settled = kept && (!core.needs_carrying() || ahead());
     pinned && (settled || core.tx != TxState::Idle)
 }
 
@@ -258,14 +265,13 @@ pub(super) async fn prepare<E: Engine>(core: &mut Core<E>, plan: &Plan) -> Resul
     {
         pin_backend(core, pin.reason).await?;
     }
-    if core.pin.is_some() || core.tx != TxState::Idle {
+    if core.tx != TxState::Idle {
         return Ok(());
     }
-    if core.lane.mode == PoolMode::Session {
+    if core.lane.mode == PoolMode::Session && core.pin.is_none() {
         core.pin = Some(Pin { reason: PinReason::SessionMode, certainty: Certainty::Known });
         if let Some(held) = &mut core.held {
-            // A custom setting reads '' and not NULL after every reset.
-            held.lease.soil(if core.startup.has_custom() { Dirt::Incurable } else { Dirt::Unknown });
+            held.lease.soil(Dirt::Unknown);
         }
     }
     if core.needs_carrying() { carry(core).await } else { Ok(()) }
@@ -276,13 +282,19 @@ async fn carry<E: Engine>(core: &mut Core<E>) -> Result<(), ClientError> {
     let Some(held) = &mut core.held else { return Ok(()) };
     match held.lease.carry(&wanted).await {
         // What the server reports of our own unit is no news to the client: it asked for these settings.
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            core.accept();
+            Ok(())
+        }
         Err(error) => {
+            let kept = core.pin.is_some() && core.lane.mode == PoolMode::Transaction;
             core.drop_backend();
             // At the login it is the client's own wish that the server refuses; the server's own words say it best.
-            let explained = core.greeting.is_empty() || error.detail.is_some();
+            let explained = core.greeting.told.is_empty() || error.detail.is_some();
             let carried = "The session's settings could not be carried to another server connection.";
-            Err(if explained { error } else { error.detail(carried) })
+            let error = if explained { error } else { error.detail(carried) };
+            // What the session kept is gone with its backend.
+            Err(if kept { error.fatal() } else { error })
         }
     }
 }

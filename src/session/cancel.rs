@@ -47,7 +47,16 @@ pub(super) fn send<E: Engine>(shared: &Arc<Shared<E>>, (node, target): &Current)
         let settings = shared.settings.load_full();
         let connector = shared.connector.load_full();
         if let Some(node) = settings.nodes.get(usize::from(node.0)) {
-            let cancel = E::Backend::cancel(&connector, node, &target);
+            let cancel = async {
+                loop {
+                    let hears = target.arrived.notified();
+                    if !target.deaf.load(Ordering::Acquire) {
+                        break;
+                    }
+                    hears.await;
+                }
+                E::Backend::cancel(&connector, node, &target).await
+            };
             match tokio::time::timeout_at(clock::deadline(settings.timeouts.connect), cancel).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::info!(node = %node.name, %error, "cancel request not delivered"),

@@ -1,37 +1,27 @@
 //! Finds the node for a unit, and a backend on it: routing, the hold for a primary, the barrier for a fresh replica, the pool.
 
 use super::acquire::{Missed, hand_over, is_prepared, micros, open, prepare, queue, take};
+use super::ask::{ask, patience};
 use super::core::Core;
-use super::floor;
 use super::plan::Plan;
 use super::registry::Activity;
 use super::unit::Attempt;
 use crate::clock::{self, Tick};
 use crate::cluster::{ClusterView, Health};
-use crate::config::settings::{Cluster, Consistency, ConsistencyWait, PoolMode, RouteSetting, Routing};
+use crate::config::settings::Cluster;
 use crate::engine::seam::{Engine, Exchange};
 use crate::engine::{Class, NodeId};
 use crate::error::{ClientError, SqlState};
 use crate::failover::Pass;
-use crate::pool::{Purpose, Taken, Want};
-use crate::routing::{Ask, Choice, Why, route};
-use crate::sql::{Isolation, Transaction};
+use crate::pool::{Purpose, Taken};
+use crate::routing::{Choice, Why, route};
+use crate::sql::Transaction;
 use crate::telemetry::{ClusterCount, Routed};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// SQLSTATE of a server that was lost.
 const LOST: SqlState = SqlState(*b"08006");
-/// How long a read waits for a fresh replica at `consistency_wait: auto`, with a free primary and with a busy one.
-const PATIENCE_FREE: Duration = Duration::from_millis(3);
-const PATIENCE_BUSY: Duration = Duration::from_millis(10);
-/// The most that a session waits whose last write was long ago, and the part of that time that it waits.
-const PATIENCE_RETURN: Duration = Duration::from_millis(50);
-const RETURN_SHARE: u32 = 2;
-/// The same for a session that has written nothing and has no replica yet. Less than the longest time that is ever expected: where
-/// replicas are far behind, nobody waits.
-const PATIENCE_FIRST: Duration = Duration::from_millis(90);
 
 /// Sees to it that the session holds a backend on which `plan` may run, carrying the session's settings. What need not wait does not: only the
 /// slow ways are futures of their own, boxed so that they do not make every session's larger.
@@ -49,7 +39,7 @@ pub(super) async fn obtain<E: Engine>(
             Quick::Search => Box::pin(search(core, exchange, plan, attempt)).await?,
         }
     }
-    if is_prepared(core, plan) {
+    if is_prepared(core, exchange, plan) {
         return Ok(());
     }
     Box::pin(prepare(core, plan)).await
@@ -113,7 +103,7 @@ fn at_once<E: Engine>(core: &mut Core<E>, plan: &Plan, attempt: &mut Attempt, no
         },
         Choice::Wait | Choice::Nobody => return Quick::Search,
     };
-    let want = Want { state_key: core.wanted.key(), purpose };
+    let want = core.wants(purpose);
     let (Some(pool), Some(known)) = (core.lane.pool(node), view.node(node)) else { return Quick::Search };
     let Some(lease) = pool.try_take(&want, now) else {
         return Quick::Queue(Wanted { node, pass, purpose, chosen });
@@ -136,8 +126,7 @@ async fn in_turn<E: Engine>(
     let Some(pool) = core.lane.pool(node).map(Arc::clone) else {
         return Box::pin(search(core, exchange, plan, attempt)).await;
     };
-    let want = Want { state_key: core.wanted.key(), purpose };
-    let lease = match queue(core, &pool, want, now).await {
+    let lease = match queue(core, &pool, purpose, now).await {
         Ok(Taken::Ready(lease)) => Some(lease),
         Ok(Taken::Open(permit)) => Box::pin(open(core, node, pass, permit)).await.ok(),
         Err(waited) => match waited.told(core, node, &pool) {
@@ -248,114 +237,6 @@ pub(super) async fn first<E: Engine>(
             }
         }
     }
-}
-
-/// What is asked of the router for `plan` in this session.
-pub(super) fn ask<E: Engine>(
-    core: &Core<E>,
-    settings: &Cluster,
-    plan: &Plan,
-    attempt: &mut Attempt,
-    now: Tick,
-) -> Ask {
-    let routing = core.routing(settings);
-    // What is acknowledged while it waits it need not see: a steady writer would keep it waiting.
-    let floor = *attempt.floor.get_or_insert_with(|| floor::floor(core, plan, routing));
-    let mut ask = by_plan(plan, floor.level, core.route, core.lane.mode, now);
-    ask.exclude = attempt.exclude;
-    if let Transaction::Begin { read_only: Some(true), isolation } = plan.transaction
-        && !may_begin_on_replica(core, isolation, now)
-    {
-        ask.read_only_tx = false;
-        ask.class = Class::Write;
-    }
-    if floor.level == Consistency::Eventual {
-        return ask;
-    }
-    ask.floor = floor.written.max(core.last_read_end);
-    ask.sticky = core.sticky;
-    ask.sticky_floor = floor.written;
-    if attempt.wait_until.is_none() {
-        // Whoever waits already has paid for a part of it, and waits to the end of its patience.
-        ask.expected = core.shared.state.rounds.expected();
-    }
-    ask.patience = match attempt.wait_until {
-        Some(until) => until.since(now),
-        None => patience(core, routing, floor.written, now),
-    };
-    ask
-}
-
-/// What is asked of the router for what `plan` does, before what the session has seen is added.
-pub(super) fn by_plan(
-    plan: &Plan,
-    consistency: Consistency,
-    route: RouteSetting,
-    mode: PoolMode,
-    now: Tick,
-) -> Ask {
-    let mut ask = Ask::new(plan.class, consistency, now);
-    ask.doubt = plan.doubt;
-    ask.hint = plan.hint;
-    ask.route = route;
-    if plan.open && plan.runs > 0 && plan.class != Class::Write {
-        // What has run cannot move, and it is not known yet what follows.
-        ask.class = Class::Write;
-        ask.doubt = true;
-    }
-    match plan.transaction {
-        Transaction::Begin { read_only: Some(true), .. } if !plan.writes => {
-            ask.read_only_tx = true;
-        }
-        Transaction::None => {}
-        // Every other transaction is the primary's.
-        _ => ask.class = Class::Write,
-    }
-    if !plan.effects.is_empty() {
-        // Settings are judged and reported by the primary, whatever node they are carried to later.
-        ask.class = ask.class.max(Class::NodeLocal);
-        ask.hint = None;
-        ask.route = RouteSetting::Auto;
-    }
-    if plan.pin.is_some() || mode == PoolMode::Session {
-        ask.class = Class::Write;
-        ask.hint = None;
-        ask.doubt = false;
-    }
-    ask
-}
-
-// A standby knows no serializable transactions.
-fn may_begin_on_replica<E: Engine>(core: &Core<E>, isolation: Option<Isolation>, now: Tick) -> bool {
-    let default = core.wanted.get("default_transaction_isolation");
-    let serializable = match isolation {
-        Some(isolation) => isolation == Isolation::Serializable,
-        None => default.is_some_and(|level| level.eq_ignore_ascii_case("serializable")),
-    };
-    let (identity, alias) = (&core.lane.identity, &core.lane.alias);
-    !serializable
-        && !core.shared.readers.begins_on_primary(&identity.user, alias, &core.place.application, now)
-}
-
-// How long a read that no replica is fresh enough for may wait. Where nothing was `written` that binds it since it logged in, it waits longer, for
-// the round that its login asked for: once it has a replica it stays there, and what it would read of the primary before would only raise its
-// floor. So does one that was bound by a write last a while ago: each read of the primary sends the next one there, too, and waiting once
-// ends that. Where somebody writes all the time, it does not, and nobody waits longer than a round is worth.
-fn patience<E: Engine>(core: &Core<E>, routing: &Routing, written: Tick, now: Tick) -> Duration {
-    if let ConsistencyWait::Fixed(wait) = routing.consistency_wait {
-        return wait;
-    }
-    if written <= core.login && core.sticky.is_none() {
-        return PATIENCE_FIRST;
-    }
-    let least = if primary_is_busy(core) { PATIENCE_BUSY } else { PATIENCE_FREE };
-    let since = now.since(written.max(core.login)) / RETURN_SHARE;
-    since.min(PATIENCE_RETURN).max(least)
-}
-
-fn primary_is_busy<E: Engine>(core: &Core<E>) -> bool {
-    let Some(pass) = core.shared.state.gate.now() else { return false };
-    core.lane.pool(pass.node).is_some_and(|pool| pool.stats(clock::now()).waiting > 0)
 }
 
 fn count<E: Engine>(core: &Core<E>, plan: &Plan, attempt: &Attempt, choice: Choice, why: Why) {

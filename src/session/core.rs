@@ -1,5 +1,7 @@
 //! One session's state: everything that outlives a unit.
 
+use super::journal::Journal;
+use super::reading::Reading;
 use super::registry::Place;
 use super::shared::{Greeting, Lane, Shared};
 use super::statements::Statements;
@@ -7,15 +9,14 @@ use super::timer::Timer;
 use super::unit::Unit;
 use crate::clock::{self, Tick};
 use crate::cluster::NodeLive;
-use crate::config::settings::{Cluster, Consistency, RouteSetting, Routing};
-use crate::engine::seam::{Backend, Engine, Exchange};
+use crate::config::settings::{Cluster, Consistency, PoolMode, RouteSetting, Routing};
+use crate::engine::carrier::Carrier;
+use crate::engine::seam::{Engine, Exchange};
 use crate::engine::tracked::Tracked;
-use crate::engine::{NodeId, Pin, TxState};
+use crate::engine::{NodeId, NodeSet, Pin, TxState};
 use crate::failover::Pass;
-use crate::pool::{Lease, PinEntry, Slot};
+use crate::pool::{Lease, PinEntry, Purpose, Slot, Want};
 use crate::routing::Sticky;
-use crate::sql::Lexing;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -31,17 +32,6 @@ pub(super) struct Held<E: Engine> {
     pub(super) pass: Option<Pass>,
 }
 
-/// How a session's texts are read.
-pub(super) struct Reading {
-    /// The effective search path, with the role's name for `"$user"`.
-    pub(super) path: Box<str>,
-    /// A hash of it.
-    pub(super) path_key: u64,
-    /// The servers' major version.
-    pub(super) server_major: u16,
-    pub(super) lexing: Lexing,
-}
-
 /// One session.
 pub(super) struct Core<E: Engine> {
     pub(super) shared: Arc<Shared<E>>,
@@ -54,10 +44,18 @@ pub(super) struct Core<E: Engine> {
     pub(super) startup: Arc<Tracked>,
     /// The settings that its statements must run under; changed by [`Core::want`] alone.
     pub(super) wanted: Arc<Tracked>,
+    /// What its open transaction may have done to its settings, until a server has been asked.
+    pub(super) journal: Option<Box<Journal>>,
+    /// Settings by which texts are read, as they are in its open transaction.
+    pub(super) seen: Option<Box<Tracked>>,
+    /// The nodes that have accepted the settings that are wanted now, by their key.
+    pub(super) accepted: (u64, NodeSet),
+    /// Whether its transactions are serializable unless they say otherwise.
+    pub(super) serializable: bool,
     /// How its texts are read, which follows from its settings.
     pub(super) reading: Reading,
-    /// What the client was told at login.
-    pub(super) greeting: Greeting,
+    /// What the client was told at login, and what goes with it.
+    pub(super) greeting: Arc<Greeting>,
     /// What the client was told since, where it differs from the greeting.
     pub(super) told: Vec<(Box<str>, Box<str>)>,
     pub(super) statements: Statements,
@@ -95,13 +93,12 @@ impl<E: Engine> Core<E> {
             unit: None,
             wanted: Arc::clone(&startup),
             startup,
-            reading: Reading {
-                path: "".into(),
-                path_key: 0,
-                server_major: 0,
-                lexing: Lexing::new(E::DIALECT),
-            },
-            greeting: Greeting::default(),
+            journal: None,
+            serializable: false,
+            accepted: (0, NodeSet::EMPTY),
+            seen: None,
+            reading: Reading::unknown(E::DIALECT),
+            greeting: Arc::default(),
             told: Vec::new(),
             statements: Statements::default(),
             held: None,
@@ -144,16 +141,50 @@ impl<E: Engine> Core<E> {
 
     /// Works out how texts are read from here on.
     pub(super) fn read_anew(&mut self) {
-        let setting = |name| self.wanted.get(name).or_else(|| self.told(name));
-        let mut lexing = Lexing::new(E::DIALECT);
-        lexing.standard_conforming_strings = setting("standard_conforming_strings") != Some("off");
-        lexing.ambiguous_bytes = setting("client_encoding").is_some_and(is_ambiguous);
-        let path = self.wanted.get("search_path").unwrap_or("\"$user\", public");
-        let role = self.wanted.get("role").filter(|role| *role != "none").unwrap_or(&self.lane.identity.user);
-        let path = path.replace("\"$user\"", &format!("\"{}\"", role.replace('"', "\"\"")));
-        let path_key = foldhash::quality::FixedState::default().hash_one(&path);
-        self.reading =
-            Reading { path: path.into(), path_key, lexing, server_major: self.shared.server_major() };
+        let role = self.setting("role").filter(|role| *role != "none");
+        let user = role.or_else(|| self.setting("session_authorization"));
+        let told = |name| self.setting(name).or_else(|| self.told(name));
+        let serializable = self
+            .own("default_transaction_isolation")
+            .is_some_and(|level| level.eq_ignore_ascii_case("serializable"));
+        self.reading = Reading::new(
+            (E::DIALECT, self.shared.server_major()),
+            self.setting("search_path"),
+            user.unwrap_or(&self.lane.identity.user),
+            (told("standard_conforming_strings"), told("client_encoding")),
+        );
+        self.serializable = serializable;
+    }
+
+    // A setting by which texts are read, as the session's next statement finds it.
+    fn setting(&self, name: &str) -> Option<&str> {
+        let seen = self.seen.as_ref().and_then(|seen| seen.get(name));
+        seen.or_else(|| self.own(name))
+    }
+
+    // A setting outside transactions: the session's, or the server's own for this user and database where that was asked for.
+    fn own(&self, name: &str) -> Option<&str> {
+        self.wanted.get(name).or_else(|| self.greeting.asked.get(name))
+    }
+
+    /// Whether its transactions are read-only unless they say otherwise.
+    pub(super) fn is_read_only(&self) -> bool {
+        let name = "default_transaction_read_only";
+        let read_only = self.wanted.get(name).or_else(|| self.told(name));
+        read_only.is_some_and(|on| ["on", "true", "yes", "1"].iter().any(|yes| on.eq_ignore_ascii_case(yes)))
+    }
+
+    /// What the open transaction did to the session's settings is of no account any more.
+    pub(super) fn forget_transaction(&mut self) {
+        self.journal = None;
+        if self.seen.take().is_some() {
+            self.read_anew();
+        }
+    }
+
+    /// What it asks a pool for.
+    pub(super) fn wants(&self, purpose: Purpose) -> Want {
+        Want { state_key: self.wanted.key(), customs: self.wanted.customs().clone(), purpose }
     }
 
     /// A node's configured name.
@@ -165,7 +196,8 @@ impl<E: Engine> Core<E> {
     /// A setting of the session as its client knows it.
     pub(super) fn told(&self, name: &str) -> Option<&str> {
         let told = self.told.iter().find(|(told, _)| &**told == name);
-        told.or_else(|| self.greeting.iter().find(|(told, _)| &**told == name)).map(|(_, value)| &**value)
+        told.or_else(|| self.greeting.told.iter().find(|(told, _)| &**told == name))
+            .map(|(_, value)| &**value)
     }
 
     /// Notes that the client was told a setting.
@@ -204,6 +236,9 @@ impl<E: Engine> Core<E> {
             held.lease.close();
         }
         self.pin_entry = None;
+        self.forget_transaction();
+        // Whatever it was lost over: what it accepted is asked for again.
+        self.accepted = (0, NodeSet::EMPTY);
     }
 
     /// Whether the backend must stay with the session.
@@ -221,14 +256,29 @@ impl<E: Engine> Core<E> {
         self.held.as_ref().is_some_and(|held| held.pass.is_none())
     }
 
+    /// Notes that the node of the backend that is held has accepted the settings that are wanted.
+    pub(super) fn accept(&mut self) {
+        let Some(held) = &self.held else { return };
+        let (key, nodes) = self.accepted;
+        let nodes = if key == self.wanted.key() { nodes } else { NodeSet::EMPTY };
+        self.accepted = (self.wanted.key(), nodes.with(held.node));
+    }
+
+    /// Whether the settings may go in front of the client's unit, in the same write: this node is known to accept them.
+    pub(super) fn may_carry_ahead(&self) -> bool {
+        let (key, nodes) = self.accepted;
+        self.tx == TxState::Idle
+            && self.pin.is_none()
+            && self.lane.mode == PoolMode::Transaction
+            && key == self.wanted.key()
+            && self
+                .held
+                .as_ref()
+                .is_some_and(|held| nodes.has(held.node) && held.lease.may_carry_ahead(&self.wanted))
+    }
+
     /// What a fresh backend would need to carry for this session.
     pub(super) fn needs_carrying(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.lease.tracked().key() != self.wanted.key())
     }
-}
-
-// Encodings in which a later byte of a character may look like a quote or a backslash.
-fn is_ambiguous(encoding: &str) -> bool {
-    let encoding = encoding.trim_matches('\'').to_ascii_uppercase().replace(['-', '_'], "");
-    ["SJIS", "SHIFTJIS2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"].contains(&&*encoding)
 }

@@ -1,12 +1,14 @@
 //! What a unit did to the session's state: settings that are carried from here on, and what pins because it cannot be.
 
 use super::core::Core;
+use super::journal::{Ended, WHO};
 use super::plan::Plan;
 use super::settle::pin_session;
+use crate::engine::carrier::Carrier;
 use crate::engine::seam::{Backend, Engine, Exchange, Outcome};
-use crate::engine::tracked::Tracked;
+use crate::engine::tracked::{Tracked, is_custom};
 use crate::engine::{Certainty, Pin, PinReason, TxState};
-use crate::sql::{Change, Value};
+use crate::sql::{Change, Transaction, Value};
 use std::sync::Arc;
 
 /// Takes over what a settled unit did to the session's state.
@@ -31,17 +33,90 @@ pub(super) fn take_over<E: Engine>(
     {
         held.lease.unpin();
     }
-    if outcome.failed.is_some() || plan.effects.is_empty() {
+    if plan.effects.is_empty() && core.journal.is_none() {
         return;
     }
+    if is_plain(core, exchange, plan, outcome, was) {
+        carry_on(core, exchange, plan);
+    } else {
+        enter(core, exchange, plan, outcome, was);
+    }
+}
+
+/// Settings whose value after a `SET` depends on more than what it is given.
+const DEPENDENT: [&str; 2] = ["datestyle", "session_authorization"];
+
+// Whether a unit outside a transaction did what its statements say, and nothing else: then nobody need be asked.
+fn is_plain<E: Engine>(
+    core: &Core<E>,
+    exchange: &E::Exchange,
+    plan: &Plan,
+    outcome: &Outcome,
+    was: TxState,
+) -> bool {
     let outside = was == TxState::Idle && outcome.tx == TxState::Idle && outcome.transactions == 0;
+    let ran = outcome.failed.is_none() && u32::from(outcome.completed) >= plan.runs;
+    let one_by_one = plan.effects.iter().filter(|wish| wish.runs).count() < 2;
+    let plain = |part: usize, change: &Change| match change {
+        Change::Set { name, value } => {
+            let bound = matches!(value, Value::Parameter(_));
+            !DEPENDENT.contains(&&**name)
+                && (one_by_one || !bound)
+                && given(core, exchange, part, value).is_some()
+        }
+        Change::SetLocal { name, .. } => !is_custom(name),
+        Change::Reset(name) => !DEPENDENT.contains(&&**name),
+        Change::Touch(_) => false,
+        _ => true,
+    };
+    let mut changes = plan
+        .effects
+        .iter()
+        .filter(|wish| wish.runs)
+        .flat_map(|wish| wish.changes().map(move |change| (wish.part, change)));
+    outside && ran && core.journal.is_none() && changes.all(|(part, change)| plain(part, change))
+}
+
+// The value that a setting was given; `None`: only the server knows.
+fn given<E: Engine>(core: &Core<E>, exchange: &E::Exchange, part: usize, value: &Value) -> Option<String> {
+    let value = match value {
+        Value::Constant(text) | Value::List(text) => Some(text.to_string()),
+        Value::Parameter(n) => {
+            exchange.parameter(part, *n).and_then(|value| String::from_utf8(value.to_vec()).ok())
+        }
+    };
+    // In another encoding the bytes are not what they seem.
+    let utf8 = || core.told("client_encoding").is_none_or(|encoding| encoding.eq_ignore_ascii_case("utf8"));
+    value.filter(|value| value.is_ascii() || utf8())
+}
+
+// Takes over what is known from the statements themselves.
+fn carry_on<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange, plan: &Plan) {
     let mut wanted = Tracked::clone(&core.wanted);
     let mut carried = core.held.as_ref().map(|held| Tracked::clone(held.lease.tracked())).unwrap_or_default();
     for wish in plan.effects.iter().filter(|wish| wish.runs) {
         for change in wish.changes() {
-            if let Some(pin) = apply(core, exchange, wish.part, change, outside, (&mut wanted, &mut carried))
-            {
-                pin_session(core, pin, wish.verdict.command);
+            match change {
+                Change::Set { name, value } => {
+                    if let Some(value) = given(core, exchange, wish.part, value) {
+                        wanted.set(name, &value);
+                        carried.set(name, &value);
+                    }
+                }
+                Change::Reset(name) => {
+                    carried.remove(name);
+                    match core.startup.get(name) {
+                        Some(value) => wanted.set(name, value),
+                        None if is_custom(name) => {
+                            wanted.set(name, "");
+                            carried.set(name, "");
+                        }
+                        None => wanted.remove(name),
+                    }
+                }
+                Change::ResetAll => reset_all(core, (&mut wanted, &mut carried)),
+                Change::DiscardAll => discard_all(core, (&mut wanted, &mut carried)),
+                other => apply(core, other),
             }
         }
     }
@@ -51,31 +126,71 @@ pub(super) fn take_over<E: Engine>(
     if let Some(held) = &mut core.held {
         held.lease.set_tracked(Arc::new(carried));
     }
+    if !core.needs_carrying() {
+        core.accept();
+    }
 }
 
-// One change of session state that a server has accepted. `Some`: it cannot be carried.
-fn apply<E: Engine>(
+// Notes what only the server will know, and takes over what no transaction undoes.
+fn enter<E: Engine>(
     core: &mut Core<E>,
     exchange: &E::Exchange,
-    index: usize,
-    change: &Change,
-    outside: bool,
-    states: (&mut Tracked, &mut Tracked),
-) -> Option<Pin> {
-    match change {
-        Change::Set { .. } | Change::Reset(_) | Change::ResetAll if !outside => {
-            return known(PinReason::SettingInTransaction);
-        }
-        Change::Set { name, value } => return set(exchange, index, name, value, states),
-        Change::Reset(name) => {
-            states.1.remove(name);
-            match core.startup.get(name) {
-                Some(value) => states.0.set(name, value),
-                None => states.0.remove(name),
+    plan: &Plan,
+    outcome: &Outcome,
+    was: TxState,
+) {
+    let mut journal = core.journal.take().unwrap_or_default();
+    let mut seen = core.seen.take().unwrap_or_default();
+    let failed = outcome.failed.is_some();
+    let carried = core.held.as_ref().map(|held| Arc::clone(held.lease.tracked())).unwrap_or_default();
+    for wish in plan.effects.iter().filter(|wish| wish.runs) {
+        for change in wish.changes() {
+            let parameter = |n| given(core, exchange, wish.part, &Value::Parameter(n));
+            journal.note(change, &core.startup, [&core.wanted, &carried], &mut seen, parameter);
+            match change {
+                Change::DiscardAll if failed => {
+                    journal.note(
+                        &Change::ResetAll,
+                        &core.startup,
+                        [&core.wanted, &carried],
+                        &mut seen,
+                        |_| None,
+                    );
+                }
+                Change::DiscardAll => {
+                    let (mut wanted, mut carried) = (Tracked::clone(&core.wanted), Tracked::clone(&carried));
+                    discard_all(core, (&mut wanted, &mut carried));
+                    core.want(Arc::new(wanted));
+                    if let Some(held) = &mut core.held {
+                        held.lease.set_tracked(Arc::new(carried));
+                    }
+                }
+                other if !failed => apply(core, other),
+                _ => {}
             }
         }
-        Change::ResetAll => reset_all(core, states),
-        Change::DiscardAll => discard_all(core, states),
+    }
+    let unit = Ended {
+        committed: outcome.committed,
+        failed,
+        was_open: was != TxState::Idle,
+        over: outcome.tx == TxState::Idle,
+        controls: plan.transaction == Transaction::Other
+            || outcome.transactions > 1
+            || u32::from(outcome.completed) < plan.runs,
+        alone: !plan.changes().any(|change| !matches!(change, Change::Local)),
+        saw: !seen.is_empty(),
+    };
+    if journal.ended(unit) {
+        core.seen = (!seen.is_empty()).then_some(seen);
+        core.journal = Some(journal);
+    }
+    core.read_anew();
+}
+
+// One change that a server has accepted and that no transaction undoes.
+fn apply<E: Engine>(core: &mut Core<E>, change: &Change) {
+    match change {
         Change::DiscardTemp => unpin(core, PinReason::TempObject),
         Change::Unlisten => unpin(core, PinReason::Listen),
         Change::CloseAll => unpin(core, PinReason::HoldCursor),
@@ -87,49 +202,14 @@ fn apply<E: Engine>(
                 held.lease.forget_statements();
             }
         }
-        // One of SQL's own PREPARE: those of the protocol are deallocated here.
-        Change::Deallocate(_)
-        | Change::Local
-        | Change::DiscardPlans
-        | Change::DiscardSequences
-        | Change::ShowPrimacy(_)
-        | Change::Primacy { .. } => {}
-    }
-    None
-}
-
-fn known(reason: PinReason) -> Option<Pin> {
-    Some(Pin { reason, certainty: Certainty::Known })
-}
-
-fn set<X: Exchange>(
-    exchange: &X,
-    index: usize,
-    name: &str,
-    value: &Value,
-    (wanted, carried): (&mut Tracked, &mut Tracked),
-) -> Option<Pin> {
-    match name {
-        "session_authorization" => return known(PinReason::SessionAuthorization),
-        "seed" => return known(PinReason::Seed),
-        _ if name.contains('.') => return known(PinReason::CustomSetting),
+        // Settings are entered elsewhere. One of SQL's own PREPARE: those of the protocol are deallocated here.
         _ => {}
     }
-    let value = match value {
-        Value::Constant(text) | Value::List(text) => Some(text.to_string()),
-        Value::Parameter(n) => {
-            exchange.parameter(index, *n).and_then(|value| String::from_utf8(value.to_vec()).ok())
-        }
-    };
-    let Some(value) = value else { return known(PinReason::SettingValue) };
-    wanted.set(name, &value);
-    carried.set(name, &value);
-    None
 }
 
 fn discard_all<E: Engine>(core: &mut Core<E>, (wanted, carried): (&mut Tracked, &mut Tracked)) {
-    *wanted = Tracked::clone(&core.startup);
-    *carried = Tracked::default();
+    *wanted = wanted.back_to(&core.startup);
+    *carried = carried.after_reset();
     core.statements.clear();
     core.statements.forget_anonymous();
     end_pins(core);
@@ -141,15 +221,17 @@ fn discard_all<E: Engine>(core: &mut Core<E>, (wanted, carried): (&mut Tracked, 
 
 // RESET ALL keeps the role and the session authorization.
 fn reset_all<E: Engine>(core: &Core<E>, (wanted, carried): (&mut Tracked, &mut Tracked)) {
-    let role = (wanted.get("role").map(str::to_owned), carried.get("role").map(str::to_owned));
-    *wanted = Tracked::clone(&core.startup);
-    *carried = Tracked::default();
-    if let Some(role) = role.0 {
-        wanted.set("role", &role);
-    }
-    if let Some(role) = role.1 {
-        carried.set("role", &role);
-    }
+    let reset = |settings: &Tracked, mut to: Tracked| {
+        for who in WHO {
+            match settings.get(who) {
+                Some(value) => to.set(who, value),
+                None => to.remove(who),
+            }
+        }
+        to
+    };
+    *wanted = reset(wanted, wanted.back_to(&core.startup));
+    *carried = reset(carried, carried.after_reset());
 }
 
 // What pinned is gone for sure.

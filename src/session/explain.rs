@@ -1,10 +1,11 @@
 //! `EXPLAIN ROUTE`: why a statement would go where it would go, by the very code that sends it there.
 
-use super::core::{Core, Reading};
+use super::core::Core;
 use super::plan::Plan;
+use super::reading::Reading;
 use super::shared::{Shared, pool_settings};
 use super::unit::Attempt;
-use super::{checkout, judge, local};
+use super::{ask, judge, local};
 use crate::catalog::{Catalog, Cleared};
 use crate::clock::{self, Tick};
 use crate::cluster::{ClusterView, Health};
@@ -55,7 +56,7 @@ async fn inside<E: Engine>(core: &Core<E>, statement: &[u8]) -> Rows {
     let plan = judge::text(core, statement).await;
     let settings = core.shared.settings.load_full();
     let now = clock::now();
-    let ask = checkout::ask(core, &settings, &plan, &mut Attempt::default(), now);
+    let ask = ask::ask(core, &settings, &plan, &mut Attempt::default(), now);
     let view = core.shared.state.view.load_full();
     let routing = core.routing(&settings);
     let explained = routing::explain(&ask, &view, routing, &core.shared.balancer);
@@ -124,7 +125,7 @@ fn clears(catalog: &Catalog, reading: &Reading, verdict: &Verdict) -> Cleared {
 
 fn fresh_ask(plan: &Plan, routing: &Routing, mode: crate::config::settings::PoolMode, now: Tick) -> Ask {
     let consistency = plan.level.unwrap_or(routing.consistency);
-    checkout::by_plan(plan, consistency, RouteSetting::Auto, mode, now)
+    ask::by_plan(plan, consistency, RouteSetting::Auto, mode, now)
 }
 
 fn row(step: impl Into<String>, found: impl Into<String>) -> (String, String) {

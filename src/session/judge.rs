@@ -1,8 +1,9 @@
 //! From a segment to a plan, with what the catalog must be asked first; and what a refusal teaches.
 
-use super::core::{Core, Reading};
+use super::core::Core;
 use super::plan::{Judge, Plan};
 use super::prepared::Circumstances;
+use super::reading::Reading;
 use super::shared::Shared;
 use super::unit::Attempt;
 use crate::catalog::{Catalog, Names};

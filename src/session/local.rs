@@ -50,6 +50,16 @@ pub(super) fn refuses<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &
             .hint("send it alone"),
         );
     }
+    // A backend resets to the server's own values; the client's own come back behind the unit.
+    let of_ours = |change: &Change| match change {
+        Change::Reset(name) => core.startup.get(name).is_some(),
+        Change::ResetAll => !core.startup.is_empty(),
+        _ => false,
+    };
+    if core.tx != TxState::Failed && plan.looks_at_resets(of_ours) {
+        let text = "a setting that the client gave when it connected cannot be reset in the same text or pipeline as a statement that may depend on it";
+        return Some(ClientError::new("0A000", 1235, text).hint("send the RESET alone, or last"));
+    }
     None
 }
 
@@ -132,10 +142,10 @@ fn one<E: Engine>(
         Change::DiscardAll => {
             core.statements.clear();
             core.statements.forget_anonymous();
-            core.want(Arc::clone(&core.startup));
+            core.want(Arc::new(core.wanted.back_to(&core.startup)));
             // Reported settings return to what the client was greeted with.
             for (name, value) in std::mem::take(&mut core.told) {
-                let greeted = core.greeting.iter().find(|(greeted, _)| *greeted == name);
+                let greeted = core.greeting.told.iter().find(|(greeted, _)| *greeted == name);
                 if let Some((name, greeted)) = greeted.filter(|(_, greeted)| *greeted != value) {
                     exchange.tell_setting(name, greeted);
                 }

@@ -3,10 +3,11 @@
 use super::core::Core;
 use super::registry::{Arrival, Place, Replication};
 use super::run::Session;
-use super::shared::{Greeting, Lane, Shared};
+use super::shared::{ASKED, Greeting, Lane, Shared};
 use super::{checkout, early, settle};
 use crate::clock;
-use crate::config::settings::{Cluster, PoolMode, RouteSetting, User};
+use crate::config::settings::{Cluster, RouteSetting, User};
+use crate::engine::carrier::Carrier;
 use crate::engine::door::{Front, Guest, Limits};
 use crate::engine::seam::Backend;
 use crate::engine::tracked::Tracked;
@@ -30,7 +31,8 @@ pub async fn login<E: Front>(
     let mut client = guest.client;
     match admitted {
         Ok(core) => {
-            let welcome = E::welcome(&mut client, step, &core.greeting, core.place.id, &core.place.secret);
+            let welcome =
+                E::welcome(&mut client, step, &core.greeting.told, core.place.id, &core.place.secret);
             welcome.await.map_err(|_| None)?;
             Ok(Session { client, core })
         }
@@ -67,10 +69,7 @@ async fn admit<E: Front>(
     }
     let limits = Some((limits.user, limits.database));
     let proof = (Arc::clone(&guest.credentials), guest.terms);
-    let mut lane = Lane::new(shared, &user, &database, proof, limits, place.since);
-    if startup.has_custom() {
-        lane.mode = PoolMode::Session;
-    }
+    let lane = Lane::new(shared, &user, &database, proof, limits, place.since);
     let mut core = Box::new(Core::new(Arc::clone(shared), lane, place, startup));
     core.greeting = greet(&mut core, unproven).await?;
     core.read_anew();
@@ -135,7 +134,7 @@ pub(super) fn enter<E: Front>(
 
 // The settings that this user gets in this database with these start-up parameters: asked of a backend once, then remembered. A set of
 // parameters that a server refuses is refused with its own words each time: what is refused is not worth remembering.
-async fn greet<E: Front>(core: &mut Core<E>, unproven: bool) -> Result<Greeting, ClientError> {
+async fn greet<E: Front>(core: &mut Core<E>, unproven: bool) -> Result<Arc<Greeting>, ClientError> {
     let shared = Arc::clone(&core.shared);
     let (user, database) = (Arc::clone(&core.lane.identity.user), Arc::clone(&core.lane.identity.database));
     let key = core.startup.key();
@@ -144,14 +143,22 @@ async fn greet<E: Front>(core: &mut Core<E>, unproven: bool) -> Result<Greeting,
     }
     let exchange = E::Exchange::default();
     checkout::first(core, &exchange, unproven).await?;
-    let Some(held) = &core.held else { return Err(ClientError::new("XX000", 1105, "no backend was held")) };
+    let Some(held) = &mut core.held else {
+        return Err(ClientError::new("XX000", 1105, "no backend was held"));
+    };
     // Backends know what they were told at their birth and since: with the session's settings on it, that is the greeting.
     let parameters = held.lease.parameters();
     let told = parameters.iter().map(|(name, value)| match &**name {
         "in_hot_standby" => (name.clone(), "off".into()),
         _ => (name.clone(), value.clone()),
     });
-    let greeting: Greeting = Arc::new(told.collect());
+    let told = told.collect();
+    let asked = held.lease.ask(&ASKED, false).await;
+    let asked =
+        asked.map_err(|error| ClientError::new("08006", 2013, format!("the server was lost: {error}")))?;
+    let asked = ASKED.into_iter().zip(asked.unwrap_or_default());
+    let asked = Tracked::new(asked.filter_map(|(name, found)| Some((name, found.value?))));
+    let greeting = Arc::new(Greeting { told, asked });
     core.pin = None;
     settle::give_back(core, clock::now());
     shared.keep_greeting(&user, &database, key, &greeting);

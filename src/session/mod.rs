@@ -1,6 +1,7 @@
 //! One client: the engine-neutral loop from its login to its leave.
 
 mod acquire;
+mod ask;
 pub mod cancel;
 pub mod catalog;
 mod checkout;
@@ -10,6 +11,7 @@ mod early;
 mod effects;
 pub mod explain;
 mod floor;
+mod journal;
 mod judge;
 mod kill;
 mod local;
@@ -18,6 +20,7 @@ mod lost;
 mod plan;
 pub mod prepared;
 pub mod readers;
+mod reading;
 pub mod registry;
 pub mod roster;
 mod run;

@@ -1,6 +1,7 @@
 //! What a segment does as a whole: the verdicts on its parts, put together. Pure but for the shared caches it reads.
 
 use super::prepared::{Circumstances, Entry, Memo};
+use super::reading::Rereads;
 use super::statements::Statements;
 use crate::catalog::{Catalog, Cleared};
 use crate::config::settings::{Consistency, RouteSetting};
@@ -66,6 +67,14 @@ pub(super) struct Plan {
     pub(super) names_unknown: bool,
     /// Whether something in it may let the server acknowledge writes before they are durable.
     pub(super) early: bool,
+    /// How it changes, on its way, how what follows in it is read.
+    pub(super) rereads: Rereads,
+    /// Whether a relation is named in it without its schema.
+    pub(super) bare: bool,
+    /// Statements that were judged for it.
+    pub(super) statements: u32,
+    /// The last part that runs and does more than change the session's state.
+    pub(super) looks: Option<usize>,
 }
 
 impl Default for Plan {
@@ -92,6 +101,10 @@ impl Default for Plan {
             unknown: SmallVec::new(),
             names_unknown: false,
             early: false,
+            rereads: Rereads::default(),
+            bare: false,
+            statements: 0,
+            looks: None,
         }
     }
 }
@@ -115,10 +128,7 @@ pub(super) struct Judge<'a> {
 impl Wish {
     /// What is asked for, in its order.
     pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
-        match &self.verdict.effect {
-            Effect::Changes(changes) => changes.iter(),
-            _ => [].iter(),
-        }
+        self.verdict.effect.changes().iter()
     }
 }
 
@@ -183,6 +193,24 @@ impl Plan {
                 Part::Neutral => {}
             }
         }
+        plan.read_carefully();
+    }
+
+    // What changes on its way how it is to be read was not read so: in doubt, and what ran may have left anything behind.
+    fn read_carefully(&mut self) {
+        if self.statements < 2 {
+            return;
+        }
+        if self.rereads.text {
+            self.raise(Class::Write, None);
+            self.writes = true;
+            self.pins(PinReason::Unknown, Certainty::Possible);
+        }
+        if self.rereads.path && self.bare {
+            self.raise(Class::Write, None);
+            self.writes = true;
+            self.pins(PinReason::Relation, Certainty::Possible);
+        }
     }
 
     // A prepared statement carries its verdict, as long as its circumstances hold and no node taught better.
@@ -207,9 +235,28 @@ impl Plan {
     // A statement that this very unit prepares is judged already; the session is changed where it is run.
     fn act(&mut self, (part, runs): (usize, bool), entry: &Entry, judge: &Judge<'_>) {
         let verdict = judge.verdicts.judge(entry.prepared.text(), &judge.context);
-        if matches!(verdict.effect, Effect::Changes(_)) {
+        self.rereads.note(runs, &verdict, judge.context.lexing);
+        if runs {
+            self.look(part, &verdict);
+        }
+        if !verdict.effect.changes().is_empty() {
             self.effects.push(Wish { part, runs, verdict });
         }
+    }
+
+    fn look(&mut self, part: usize, verdict: &Verdict) {
+        if verdict.effect.changes().is_empty() && verdict.transaction == Transaction::None {
+            self.looks = Some(part);
+        }
+    }
+
+    /// Whether a statement in it may see what a setting was reset to before it in the same unit; `of_ours`: which settings count.
+    pub(super) fn looks_at_resets(&self, of_ours: impl Fn(&Change) -> bool) -> bool {
+        self.effects.iter().filter(|wish| wish.runs).any(|wish| {
+            let resets = wish.changes().position(&of_ours);
+            let looks = |at| wish.changes().skip(at).any(|change| *change == Change::Looks);
+            resets.is_some_and(|at| looks(at) || self.looks.is_some_and(|part| part > wish.part))
+        })
     }
 
     /// What one text would do.
@@ -235,6 +282,7 @@ impl Plan {
         self.hints(text);
         let verdict = judge.verdicts.judge(text, &judge.context);
         self.early |= super::early::may_be_switched_on(text, &verdict);
+        self.rereads.note(at.1, &verdict, judge.context.lexing);
         self.add(at, &verdict, judge.catalog.cleared(judge.path, &verdict.relations));
         self.names_unknown |= judge.context.names.is_none();
     }
@@ -254,6 +302,11 @@ impl Plan {
         self.raise(verdict.class, Some(verdict));
         self.repeatable &= verdict.repeatable;
         self.ddl |= verdict.ddl;
+        self.bare |= verdict.relations.iter().any(|relation| relation.schema.is_empty());
+        self.statements += u32::from(verdict.statements);
+        if runs {
+            self.look(part, verdict);
+        }
         self.writes |= verdict.class == Class::Write
             && !matches!(verdict.reason, Reason::TransactionControl | Reason::SessionState);
         match &verdict.effect {
@@ -265,8 +318,11 @@ impl Plan {
                     changes.iter().all(answered_here) && changes.len() == usize::from(verdict.statements);
                 self.needs_server |= !all_ours;
             }
-            Effect::Pins(reason, certainty) => {
+            Effect::Pins(reason, certainty) | Effect::Mixed(reason, certainty, _) => {
                 self.pins(*reason, *certainty);
+                if let Effect::Mixed(..) = verdict.effect {
+                    self.effects.push(Wish { part, runs, verdict: Arc::clone(verdict) });
+                }
                 if verdict.statements > 1 {
                     // Beside what pins, the text may have set what is not tracked then: the pin does not end by its probe.
                     self.mixed = true;
@@ -326,6 +382,9 @@ impl Plan {
         self.simple |= next.simple;
         self.ddl |= next.ddl;
         self.mixed |= next.mixed;
+        self.rereads.merge(next.rereads);
+        self.bare |= next.bare;
+        self.statements += next.statements;
         self.effects.extend(next.effects);
         if let Some(pin) = next.pin {
             self.pins(pin.reason, pin.certainty);
@@ -334,6 +393,7 @@ impl Plan {
         self.open = next.open;
         self.prepares += next.prepares;
         self.repeatable = false;
+        self.read_carefully();
         if next.transaction != Transaction::None {
             self.transaction =
                 if self.transaction == Transaction::None { next.transaction } else { Transaction::Other };
@@ -351,13 +411,19 @@ impl Plan {
             .any(|change| matches!(change, Change::Reset(_) | Change::ResetAll | Change::DiscardAll))
     }
 
-    /// Whether this one does.
+    /// Whether this one does, in the end.
     pub(super) fn resets_setting(&self, setting: &str) -> bool {
-        self.changes().any(|change| match change {
-            Change::Reset(name) => name.eq_ignore_ascii_case(setting),
-            Change::ResetAll | Change::DiscardAll => true,
-            _ => false,
-        })
+        let is = |name: &str| name.eq_ignore_ascii_case(setting);
+        let last = self.changes().filter_map(|change| match change {
+            Change::Reset(name) => is(name).then_some(true),
+            Change::ResetAll => (!is("session_authorization") && !is("is_superuser")).then_some(true),
+            Change::DiscardAll => Some(true),
+            Change::Set { name, .. } | Change::SetLocal { name, .. } | Change::Touch(name) => {
+                is(name).then_some(false)
+            }
+            _ => None,
+        });
+        last.last().unwrap_or(false)
     }
 
     /// The command that gave it its class, for people.

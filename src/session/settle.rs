@@ -7,6 +7,7 @@ use crate::clock::{self, Tick};
 use crate::engine::seam::{Backend, Engine, Exchange, Outcome};
 use crate::engine::{Class, Dirt, Pin, TxState};
 use crate::routing::Sticky;
+use crate::sql::Transaction;
 use crate::task;
 use crate::telemetry::counters::{Count, Query};
 use std::future::poll_fn;
@@ -34,7 +35,7 @@ pub(super) fn unit<E: Engine>(
     }
     freshness(core, plan, outcome, was, (began, now));
     super::doubts::note(core, exchange, plan);
-    reported(core, exchange, plan);
+    reported(core, exchange, plan, outcome);
     super::effects::take_over(core, exchange, plan, outcome, was);
     if plan.ddl || outcome.ddl {
         core.lane.catalog.forget();
@@ -45,7 +46,8 @@ pub(super) fn unit<E: Engine>(
     }
     figures(core, exchange, plan, outcome, was, began, now);
     exchange.finish();
-    if core.must_keep() || exchange.is_mid_unit() {
+    // What settings have become is asked first, if only the server knows.
+    if core.must_keep() || exchange.is_mid_unit() || core.journal.is_some() {
         return;
     }
     give_back(core, now);
@@ -93,21 +95,17 @@ fn freshness<E: Engine>(
     }
 }
 
-fn reported<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Plan) {
-    if plan.resets() {
-        if exchange.reported().is_empty() {
-            return;
-        }
-        exchange.reported().clear();
+fn reported<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Plan, outcome: &Outcome) {
+    let controlled = plan.transaction == Transaction::Other;
+    let resets = plan.resets() && outcome.failed.is_none() && !controlled;
+    if resets {
         core.told.retain(|(name, _)| !plan.resets_setting(name));
-        return core.read_anew();
-    }
-    if exchange.reported().is_empty() {
+    } else if exchange.reported().is_empty() {
         return;
     }
     let primary = !core.on_replica();
     for (name, value) in std::mem::take(exchange.reported()) {
-        if primary && &*name != "in_hot_standby" {
+        if primary && &*name != "in_hot_standby" && !(resets && plan.resets_setting(&name)) {
             core.tell(name, value);
         }
     }
@@ -222,7 +220,7 @@ pub(super) fn leave<E: Engine>(core: &mut Core<E>) {
     core.pin = None;
     core.pin_entry = None;
     let in_transaction = core.tx != TxState::Idle;
-    if core.exchange.is_some() || in_transaction {
+    if core.exchange.is_some() || in_transaction || core.journal.is_some() {
         core.drop_backend();
     } else {
         give_back(core, clock::now());

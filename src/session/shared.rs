@@ -9,6 +9,7 @@ use crate::cluster::{ClusterState, LastWrite};
 use crate::config::settings::{Cluster, Pool as PoolSettings, PoolMode};
 use crate::engine::identity::Credentials;
 use crate::engine::seam::{Backend, Engine, Identity};
+use crate::engine::tracked::Tracked;
 use crate::engine::{NodeId, NodeSet};
 use crate::pool::{Limits, Pool, Pools};
 use crate::routing::Balancer;
@@ -26,8 +27,17 @@ const EXCHANGES_MAX: usize = 256;
 /// Verdicts that are kept.
 const VERDICTS: usize = 20_000;
 
-/// The settings that a login with a certain set of start-up parameters gets, found out once on a backend.
-pub type Greeting = Arc<Vec<(Box<str>, Box<str>)>>;
+/// What a login with a certain set of start-up parameters gets, found out once on a backend.
+#[derive(Debug, Default)]
+pub struct Greeting {
+    /// The settings that the client is told.
+    pub told: Vec<(Box<str>, Box<str>)>,
+    /// The settings of [`ASKED`], as they hold for it.
+    pub asked: Tracked,
+}
+
+/// Settings that no server tells, and by which statements are judged: a role or a database may have its own.
+pub const ASKED: [&str; 3] = ["search_path", "role", "default_transaction_isolation"];
 
 /// Who was greeted: user, database, and the key of its start-up parameters.
 type Greeted = (Arc<str>, Arc<str>, u64);
@@ -67,7 +77,7 @@ pub struct Shared<E: Engine> {
     /// How they are asked.
     pub loader: Arc<E::Loader>,
     exchanges: Mutex<Vec<Box<E::Exchange>>>,
-    greetings: Mutex<HashMap<Greeted, Greeting>>,
+    greetings: Mutex<HashMap<Greeted, Arc<Greeting>>>,
     held_bytes: AtomicU64,
 }
 
@@ -153,12 +163,12 @@ impl<E: Engine> Shared<E> {
     }
 
     /// The greeting of that user, database and set of start-up parameters, if one has been given before.
-    pub fn greeting(&self, user: &Arc<str>, database: &Arc<str>, key: u64) -> Option<Greeting> {
+    pub fn greeting(&self, user: &Arc<str>, database: &Arc<str>, key: u64) -> Option<Arc<Greeting>> {
         self.greetings.lock().get(&(Arc::clone(user), Arc::clone(database), key)).cloned()
     }
 
     /// Keeps a greeting.
-    pub fn keep_greeting(&self, user: &Arc<str>, database: &Arc<str>, key: u64, greeting: &Greeting) {
+    pub fn keep_greeting(&self, user: &Arc<str>, database: &Arc<str>, key: u64, greeting: &Arc<Greeting>) {
         let mut greetings = self.greetings.lock();
         // Anybody may log in with made-up parameters: the table starts over rather than grow.
         if greetings.len() >= 10_000 {

@@ -6,8 +6,9 @@ use super::lost::{lost_backend, lost_leave, may_be_seen, unknown_outcome};
 use super::plan::Plan;
 use super::registry::Activity;
 use super::run::End;
-use super::{checkout, explain, floor, judge, kill, local, settle};
+use super::{checkout, explain, floor, journal, judge, kill, local, settle};
 use crate::clock::{self, Tick};
+use crate::engine::carrier::Carrier;
 use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay, Treatment};
 use crate::engine::{Class, Dirt, NodeSet, PinReason, TxState};
 use crate::error::ClientError;
@@ -130,6 +131,9 @@ async fn run<E: Engine>(
         match relay(core, exchange, client, plan, attempt).await {
             Ended::Settled(outcome) => {
                 settle::unit(core, exchange, plan, &outcome, began);
+                if core.journal.is_some() && !exchange.is_mid_unit() {
+                    return Box::pin(journal::settle(core)).await;
+                }
                 return Ok(());
             }
             Ended::Again(refusal) => {
@@ -221,7 +225,7 @@ fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> 
             && core.tx == TxState::Idle
             && !exchange.is_mid_unit(),
         ask_gate: !replica && (plan.class == Class::Write || core.tx_wrote),
-        report_settings: !replica && !plan.resets(),
+        report_settings: !replica,
         remember: replica && plan.runs == 0 && plan.open,
     }
 }
@@ -243,6 +247,19 @@ fn may_have_committed<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
     (plan.writes || core.tx_wrote) && !stays_open
 }
 
+// Makes the unit ready to be sent, with the session's settings in front of it where they are to go ahead.
+fn compose<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Plan) {
+    let treatment = treatment::<E>(core, exchange, plan);
+    let Some(held) = &mut core.held else { return };
+    if core.tx == TxState::Idle && core.pin.is_none() && held.lease.tracked().key() != core.wanted.key() {
+        exchange.precede(&mut held.lease, &core.wanted);
+    }
+    exchange.compose(&mut held.lease, treatment);
+    if plan.resets() {
+        tell_reset(core, exchange, plan);
+    }
+}
+
 async fn relay<E: Engine>(
     core: &mut Core<E>,
     exchange: &mut Box<E::Exchange>,
@@ -255,12 +272,7 @@ async fn relay<E: Engine>(
     {
         return ended;
     }
-    let treatment = treatment::<E>(core, exchange, plan);
-    let Some(held) = &mut core.held else { return Ended::Lost(Box::default()) };
-    exchange.compose(&mut held.lease, treatment);
-    if plan.resets() {
-        tell_reset(core, exchange, plan);
-    }
+    compose(core, exchange, plan);
     let query = core.shared.settings.load().timeouts.query;
     let mut limit = (!query.is_zero()).then(|| Box::pin(tokio::time::sleep_until(clock::deadline(query))));
     loop {
@@ -339,8 +351,17 @@ async fn again<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, refusa
 
 // What a reset brings back is what the client was greeted with, whatever the server's own values are.
 fn tell_reset<E: Engine>(core: &Core<E>, exchange: &mut E::Exchange, plan: &Plan) {
+    // Among transaction control only the server knows whether the reset holds: what it reports then is put right.
+    let controlled = plan.transaction == Transaction::Other;
+    for (name, greeted) in core.greeting.told.iter().filter(|(name, _)| plan.resets_setting(name)) {
+        let instead = controlled && core.told(name) != Some(greeted);
+        exchange.withhold_setting(name, instead.then_some(&**greeted));
+    }
+    if controlled {
+        return;
+    }
     for (name, told) in core.told.iter().filter(|(name, _)| plan.resets_setting(name)) {
-        let greeted = core.greeting.iter().find(|(greeted, _)| greeted == name);
+        let greeted = core.greeting.told.iter().find(|(greeted, _)| greeted == name);
         if let Some((name, greeted)) = greeted.filter(|(_, greeted)| greeted != told) {
             exchange.tell_setting(name, greeted);
         }
@@ -380,6 +401,9 @@ async fn more<E: Engine>(
     }
     if !core.may_speak() {
         return Err(Ended::Void(Box::new(unknown_outcome(core))));
+    }
+    if next.resets() {
+        tell_reset(core, exchange, &next);
     }
     plan.merge(*next);
     let mut treatment = treatment::<E>(core, exchange, plan);
@@ -436,9 +460,7 @@ pub(super) fn may_see_sequences(reason: PinReason) -> bool {
 /// What a pin leaves behind on its backend.
 pub(super) fn dirt_of(reason: PinReason) -> Dirt {
     match reason {
-        PinReason::Seed | PinReason::Load | PinReason::Replication | PinReason::CustomSetting => {
-            Dirt::Incurable
-        }
+        PinReason::Seed | PinReason::Load | PinReason::Replication => Dirt::Incurable,
         _ => Dirt::Unknown,
     }
 }

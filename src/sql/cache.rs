@@ -4,7 +4,7 @@ use super::context::Context;
 use super::front;
 use super::judge::{READ_MAX, judge_uncached};
 use super::shape::Secret;
-use super::verdict::{Effect, Reason, Verdict};
+use super::verdict::{Reason, Verdict};
 use crate::engine::Class;
 use quick_cache::sync::Cache;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -95,7 +95,7 @@ impl Verdicts {
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let verdict = Arc::new(judge_uncached(text, context));
-        if !matches!(verdict.effect, Effect::Changes(_)) {
+        if verdict.effect.changes().is_empty() {
             self.shapes.insert(shape, Arc::clone(&verdict));
         }
         verdict
@@ -104,10 +104,7 @@ impl Verdicts {
     /// A node refused `text` as a write: its shape is one from now on, whatever its words say.
     pub fn learn_write(&self, text: &[u8], context: &Context<'_>) {
         let before = self.judge(text, context);
-        if before.class == Class::Write
-            || text.len() > READ_MAX
-            || matches!(before.effect, Effect::Changes(_))
-        {
+        if before.class == Class::Write || text.len() > READ_MAX || !before.effect.changes().is_empty() {
             return;
         }
         let learnt = Verdict { class: Class::Write, reason: Reason::Learnt, ..Verdict::clone(&before) };

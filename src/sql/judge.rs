@@ -119,7 +119,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
     let (class, reason) =
         strongest.map_or((Class::Read, Reason::Empty), |outcome| (outcome.class, outcome.reason.clone()));
     let pin = outcomes.iter().filter_map(|outcome| outcome.pin).rev().max_by_key(|pin| weight(*pin));
-    let changes: Vec<Change> = outcomes.iter_mut().flat_map(|outcome| outcome.changes.drain(..)).collect();
+    let changes = changes(&mut outcomes);
     let mut relations: Vec<Relation> = Vec::new();
     for relation in outcomes.iter_mut().flat_map(|outcome| outcome.relations.drain(..)) {
         if !relations.contains(&relation) {
@@ -127,7 +127,8 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
         }
     }
     let effect = match pin {
-        Some(pin) => Effect::Pins(pin.reason, pin.certainty),
+        Some(pin) if changes.is_empty() => Effect::Pins(pin.reason, pin.certainty),
+        Some(pin) => Effect::Mixed(pin.reason, pin.certainty, changes.into()),
         None if changes.is_empty() => Effect::None,
         None => Effect::Changes(changes.into()),
     };
@@ -144,4 +145,17 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
         ddl,
         repeatable: statements == 1 && transaction == Transaction::None && traceless && !outside,
     }
+}
+
+/// What all statements change, in their order.
+fn changes(outcomes: &mut [Outcome]) -> Vec<Change> {
+    let mut changes: Vec<Change> = Vec::new();
+    for outcome in outcomes {
+        let looks = outcome.changes.is_empty() && outcome.transaction == Transaction::None;
+        if looks && changes.iter().any(|change| matches!(change, Change::Reset(_) | Change::ResetAll)) {
+            changes.push(Change::Looks);
+        }
+        changes.append(&mut outcome.changes);
+    }
+    changes
 }

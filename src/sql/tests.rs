@@ -52,5 +52,8 @@ fn effect_word(effect: &Effect) -> String {
         Effect::Changes(_) => "changes".into(),
         Effect::Pins(reason, Certainty::Known) => reason.word().into(),
         Effect::Pins(reason, Certainty::Possible) => format!("{}?", reason.word()),
+        Effect::Mixed(reason, certainty, _) => {
+            format!("{}+changes", effect_word(&Effect::Pins(*reason, *certainty)))
+        }
     }
 }

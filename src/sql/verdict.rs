@@ -71,6 +71,19 @@ pub enum Effect {
     Changes(Box<[Change]>),
     /// It leaves state behind that lives in the backend.
     Pins(PinReason, Certainty),
+    /// It leaves state behind, and makes these changes beside it. A text with such an effect never comes from the cache.
+    Mixed(PinReason, Certainty, Box<[Change]>),
+}
+
+impl Effect {
+    /// What it changes, in this order.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        match self {
+            Self::Changes(changes) | Self::Mixed(_, _, changes) => changes,
+            Self::None | Self::Pins(..) => &[],
+        }
+    }
 }
 
 /// One change of session state whose effect is known exactly.
@@ -83,8 +96,19 @@ pub enum Change {
         /// Its value, as `set_config` takes it (unquoted).
         value: Value,
     },
-    /// `SET LOCAL`, `set_config(…, true)`, `SET TRANSACTION`, `SET CONSTRAINTS`: gone with the transaction.
+    /// `SET LOCAL name = value`, `set_config(name, value, true)`: gone with the transaction; but a custom setting is known from then on.
+    SetLocal {
+        /// The setting.
+        name: Box<str>,
+        /// Its value as in `Set`; `None` when only the server knows it.
+        value: Option<Value>,
+    },
+    /// This setting may have been given any value, for any time: only the server knows.
+    Touch(Box<str>),
+    /// `SET TRANSACTION`, `SET CONSTRAINTS`: gone with the transaction, and nothing else knows of it.
     Local,
+    /// No change: a statement stands here, in a text that has reset something before it, that may see what it was reset to.
+    Looks,
     /// `RESET name`, `SET name TO DEFAULT`.
     Reset(Box<str>),
     /// `RESET ALL`.

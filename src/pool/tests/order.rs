@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn prefers_equal_state_then_the_last_used() {
     let (pool, server) = (pool(limits(3)), Server::default());
-    let want = |state_key| Want { state_key, purpose: Purpose::Read };
+    let want = |state_key| Want { state_key, customs: Customs::NONE, purpose: Purpose::Read };
     let leases: Vec<_> = [1, 2, 3].map(|key| take(&pool, &server, want(key), at(0))).into();
     leases.into_iter().for_each(|lease| lease.give_back(at(1)));
     let second = pool.try_take(&want(2), at(2)).unwrap();
@@ -13,6 +13,40 @@ fn prefers_equal_state_then_the_last_used() {
     let other = pool.try_take(&want(9), at(2)).unwrap();
     assert_eq!(other.key, 3, "the last used");
     assert_eq!(pool.stats(at(2)).idle, 1);
+}
+
+#[test]
+fn a_backend_with_custom_settings_is_lent_only_to_who_has_set_them() {
+    let (pool, server) = (pool(limits(2)), Server::default());
+    let want = |customs: &Customs| Want { state_key: 7, customs: customs.clone(), purpose: Purpose::Read };
+    let (none, a, ab) = (Customs::NONE, Customs::new(["app.a"]), Customs::new(["app.a", "app.b"]));
+    let mut lease = take(&pool, &server, want(&a), at(0));
+    lease.customs = a.clone();
+    let (marked, plain) = (lease.id, take(&pool, &server, want(&none), at(0)));
+    let plain_id = plain.id;
+    plain.give_back(at(1));
+    lease.give_back(at(1));
+    // The marked one is the last used, and of equal state.
+    let lease = pool.try_take(&want(&none), at(2)).unwrap();
+    assert_eq!(lease.id, plain_id);
+    assert!(pool.try_take(&want(&none), at(2)).is_none(), "rather none than a stranger's");
+    let other = pool.try_take(&want(&ab), at(2)).unwrap();
+    assert_eq!(other.id, marked);
+    other.give_back(at(3));
+    // Where its place is needed, it is closed, and another is opened in its stead.
+    let opened = take(&pool, &server, want(&none), at(4));
+    assert_eq!((server.open(), pool.stats(at(4)).idle), (2, 0));
+    lease.give_back(at(5));
+    opened.give_back(at(5));
+    // Equal names go before what was used last.
+    let mut first = pool.try_take(&want(&a), at(6)).unwrap();
+    first.customs = a.clone();
+    first.key = 1;
+    first.give_back(at(7));
+    let marked = pool.try_take(&want(&none), at(8)).unwrap();
+    marked.give_back(at(8));
+    let another = Want { state_key: 9, ..want(&a) };
+    assert_eq!(pool.try_take(&another, at(9)).unwrap().key, 1);
 }
 
 #[test]

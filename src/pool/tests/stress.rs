@@ -42,7 +42,7 @@ async fn client(number: u64, pools: Arc<[Arc<Pool<Fake>>]>, server: Server, most
     for _ in 0..300 {
         let pool = &pools[usize::try_from(dice.roll(pools.len() as u64)).unwrap()];
         let purpose = if dice.roll(2) == 0 { Purpose::Read } else { Purpose::Write };
-        let want = Want { state_key: dice.roll(3), purpose };
+        let want = Want { state_key: dice.roll(3), customs: Customs::NONE, purpose };
         if dice.roll(10) == 0 {
             // Gives up after a few polls, at any point of the hand-over.
             let patience = dice.roll(4);

@@ -4,14 +4,16 @@ use super::super::backend::Backend;
 use super::super::compose::compose;
 use super::super::request::{End, bound_text};
 use super::super::told::Description;
-use super::{CLIENT_ROOM, Copy, Exchange, KEEP, Phase};
+use super::{CLIENT_ROOM, Copy, Exchange, KEEP, Phase, Prelude};
 use crate::engine::TxState;
 use crate::engine::seam::{
     Answer, Exchange as Seam, Inbound, Lost, Part, Relay, Resolution, Treatment, Unasked,
 };
+use crate::engine::tracked::Tracked;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 impl Seam for Exchange {
@@ -157,6 +159,14 @@ impl Seam for Exchange {
         bound_text(self.segment().get(bind.rest.clone())?, parameter)
     }
 
+    fn precede(&mut self, backend: &mut Backend, wanted: &Arc<Tracked>) {
+        let mut text = Vec::new();
+        if backend.begin_carrying(wanted, &mut text) {
+            self.outbox.extend(&text);
+            self.prelude = Prelude::Awaited;
+        }
+    }
+
     fn compose(&mut self, backend: &mut Backend, treatment: Treatment) {
         let failed = self.is_skipping() && self.extended_unsynced;
         if !self.is_mid_unit() {
@@ -266,6 +276,7 @@ impl Seam for Exchange {
         self.outbox.clear();
         self.reply.forget_bytes();
         self.phase = Phase::Idle;
+        self.prelude = Prelude::None;
         self.extended_unsynced = false;
         self.copy = Copy::No;
         self.stream_left = 0;
@@ -282,6 +293,7 @@ impl Seam for Exchange {
         self.outbox.clear();
         self.copy = Copy::No;
         self.drop_left += std::mem::take(&mut self.stream_left);
+        self.prelude = Prelude::None;
         self.extended_unsynced = false;
         self.sent_any = false;
         whole
@@ -330,6 +342,10 @@ impl Seam for Exchange {
 
     fn tell_setting(&mut self, name: &str, value: &str) {
         super::super::wire::parameter_status(&mut self.reply.tell, name, value);
+    }
+
+    fn withhold_setting(&mut self, name: &str, instead: Option<&str>) {
+        self.reply.withheld.push((name.into(), instead.map(Into::into)));
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, client: &mut Stream) -> Poll<io::Result<()>> {

@@ -7,7 +7,7 @@ use crate::sql::functions::{self, Deed};
 use crate::sql::lexer::Kind;
 use crate::sql::outcome::Outcome;
 use crate::sql::tokens::{Chain, Tok};
-use crate::sql::verdict::Reason;
+use crate::sql::verdict::{Change, Reason};
 
 /// Judges the call whose name is `chain`; its bracket is the next token.
 pub(super) fn judge(walker: &mut Walker<'_, '_, '_, '_>, chain: &Chain<'_>) {
@@ -62,7 +62,7 @@ pub(super) fn apply(
         }
         Some(Deed::Config) => {
             out.write(function());
-            out.pin(PinReason::SettingValue, Certainty::Possible);
+            config(arguments, lexing, out);
         }
         Some(Deed::Setting) => {
             if !asks_session_setting(arguments, lexing) {
@@ -118,4 +118,17 @@ fn count(toks: &[Tok<'_>], at: usize) -> Option<u16> {
         empty = false;
     }
     None
+}
+
+/// `set_config` anywhere in a statement: whether it runs, how often, and what it sets, only the server knows. The name is enough to ask it.
+fn config(arguments: &[Tok<'_>], lexing: crate::sql::Lexing, out: &mut Outcome) {
+    let name = arguments.first().and_then(|tok| tok.constant(lexing));
+    let whole = arguments.get(1).is_some_and(|tok| matches!(tok.kind, Kind::Comma | Kind::Cast));
+    match name.map(|name| name.to_ascii_lowercase()).filter(|_| whole) {
+        Some(name) if name == "seed" => out.pin(PinReason::Seed, Certainty::Known),
+        Some(name) if !name.starts_with("primacy.") => return out.changes.push(Change::Touch(name.into())),
+        _ => out.pin(PinReason::SettingValue, Certainty::Possible),
+    }
+    // The name is a literal, which is no part of a text's shape: such a text is judged each time.
+    out.changes.push(Change::Local);
 }

@@ -24,15 +24,17 @@ const LISTS: [&str; 6] = [
 pub(super) fn set(toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
     let mut reader = Reader::new(toks, 1);
     if reader.eat("local") {
-        return local(reader);
+        return local(reader, env);
     }
     if reader.eat("transaction") {
         let snapshot = reader.eat("snapshot");
         let mut outcome = Outcome::change("SET", Change::Local);
-        if snapshot {
-            outcome.write(crate::sql::Reason::SessionState);
-        } else if modes(&mut reader).is_none() {
+        let Some(modes) = (if snapshot { Some(Modes::default()) } else { modes(&mut reader) }) else {
             return Outcome::unknown("SET");
+        };
+        // What is about to write is the primary's.
+        if snapshot || modes.read_only == Some(false) {
+            outcome.write(crate::sql::Reason::SessionState);
         }
         return outcome;
     }
@@ -43,20 +45,26 @@ pub(super) fn set(toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
         return characteristics(reader);
     }
     if reader.eat_all(&["session", "authorization"]) {
-        return if reader.eat("default") && reader.done() {
-            Outcome::change("SET", Change::Reset("session_authorization".into()))
-        } else {
-            authorization()
-        };
+        return authorization(reader, env);
     }
     reader.eat("session");
     assignment(reader, env).unwrap_or_else(setting_value)
 }
 
-fn authorization() -> Outcome {
-    let mut outcome = Outcome::read("SET").pinning(PinReason::SessionAuthorization, Certainty::Known);
-    outcome.write(crate::sql::Reason::SessionState);
-    outcome
+/// `SET SESSION AUTHORIZATION …`; the reader is behind it.
+fn authorization(mut reader: Reader<'_, '_>, env: &Env<'_>) -> Outcome {
+    let name = "session_authorization";
+    if reader.peek().is_some_and(|tok| tok.is("default")) && reader.at + 1 == reader.toks.len() {
+        return Outcome::change("SET", Change::Reset(name.into()));
+    }
+    Outcome::change("SET", set_or_touch(name, value(name, &mut reader, env)))
+}
+
+fn set_or_touch(name: &str, value: Option<Value>) -> Change {
+    match value {
+        Some(value) => Change::Set { name: name.into(), value },
+        None => Change::Touch(name.into()),
+    }
 }
 
 /// A setting was given something that is not a plain constant.
@@ -67,19 +75,34 @@ fn setting_value() -> Outcome {
 }
 
 /// `SET LOCAL …`: gone with the transaction, except what no transaction undoes.
-fn local(mut reader: Reader<'_, '_>) -> Outcome {
+fn local(mut reader: Reader<'_, '_>, env: &Env<'_>) -> Outcome {
+    let local = |name: &str, value| Change::SetLocal { name: name.into(), value };
     if reader.eat_all(&["session", "authorization"]) {
-        return Outcome::change("SET", Change::Local);
+        let name = "session_authorization";
+        let value = value(name, &mut reader, env);
+        return Outcome::change("SET", local(name, value));
     }
     if reader.peek().is_some_and(|tok| tok.name().is_some_and(|name| name.eq_ignore_ascii_case("seed"))) {
         return seed("SET");
     }
-    Outcome::change("SET", Change::Local)
+    let Some(mut outcome) = assignment(reader, env) else { return Outcome::unknown("SET") };
+    for change in &mut outcome.changes {
+        *change = match change {
+            Change::Set { name, value } => local(name, Some(value.clone())),
+            Change::Reset(name) | Change::Touch(name) => local(name, None),
+            // One of ours: it is no transaction's.
+            Change::Primacy { name, .. } => local(&format!("primacy.{name}"), None),
+            _ => continue,
+        };
+    }
+    outcome
 }
 
 fn seed(command: &'static str) -> Outcome {
     let mut outcome = Outcome::read(command).pinning(PinReason::Seed, Certainty::Known);
     outcome.write(crate::sql::Reason::SessionState);
+    // In `set_config` the name is a literal, which is no part of a text's shape: such a text is judged each time.
+    outcome.changes.push(Change::Local);
     outcome
 }
 
@@ -113,7 +136,7 @@ fn isolation_word(isolation: Isolation) -> &'static str {
     }
 }
 
-/// `name {= | TO} value`, `TIME ZONE v`, `NAMES v`, `ROLE v`, `SCHEMA v`, `XML OPTION v`; `None` when the value is not plain.
+/// `name {= | TO} value`, `TIME ZONE v`, `NAMES v`, `ROLE v`, `SCHEMA v`, `XML OPTION v`; `None` when it is none of these.
 fn assignment(mut reader: Reader<'_, '_>, env: &Env<'_>) -> Option<Outcome> {
     let name = if reader.eat_all(&["time", "zone"]) {
         if (reader.eat("local") || reader.eat("default")) && reader.done() {
@@ -138,13 +161,32 @@ fn assignment(mut reader: Reader<'_, '_>, env: &Env<'_>) -> Option<Outcome> {
         if !(reader.eat("to") || reader.next()?.is_operator("=")) {
             return None;
         }
-        chain.parts.join(".").to_ascii_lowercase()
+        current_name(chain.parts.join(".").to_ascii_lowercase())
     };
     if reader.peek()?.is("default") && reader.at + 1 == reader.toks.len() {
         return Some(Outcome::change("SET", reset_change(name)));
     }
-    let value = value(&name, &mut reader, env)?;
-    Some(changed("SET", name, value))
+    match value(&name, &mut reader, env) {
+        Some(value) => Some(changed("SET", name, value)),
+        None if name == "seed" => Some(seed("SET")),
+        None if name.starts_with("primacy.") => None,
+        // `INTERVAL '…'`, an escape that we do not read: the server will say what it has become.
+        None => Some(Outcome::change("SET", Change::Touch(name.into()))),
+    }
+}
+
+/// Names that the server still takes for others (`map_old_guc_names` in its guc.c).
+fn current_name(name: String) -> String {
+    match name.as_str() {
+        "sort_mem" => "work_mem".to_owned(),
+        "vacuum_mem" => "maintenance_work_mem".to_owned(),
+        _ => name,
+    }
+}
+
+/// Settings of the transaction that is open: none outlives it, however it is set.
+fn is_transactions_own(name: &str) -> bool {
+    matches!(name, "transaction_isolation" | "transaction_read_only" | "transaction_deferrable")
 }
 
 fn is_assigned(reader: Reader<'_, '_>) -> bool {
@@ -154,6 +196,7 @@ fn is_assigned(reader: Reader<'_, '_>) -> bool {
 fn reset_change(name: String) -> Change {
     match name.strip_prefix("primacy.") {
         Some(own) => Change::Primacy { name: own.into(), value: None },
+        None if is_transactions_own(&name) => Change::Local,
         None => Change::Reset(name.into()),
     }
 }
@@ -164,10 +207,11 @@ fn changed(command: &'static str, name: String, value: Value) -> Outcome {
         let (Value::Constant(value) | Value::List(value)) = value else { return setting_value() };
         return Outcome::change(command, Change::Primacy { name: own.into(), value: Some(value) });
     }
-    match name.as_str() {
-        "seed" => return seed(command),
-        "session_authorization" => return authorization(),
-        _ => {}
+    if name == "seed" {
+        return seed(command);
+    }
+    if is_transactions_own(&name) {
+        return Outcome::change(command, Change::Local);
     }
     let temporary = name == "search_path"
         && matches!(&value, Value::Constant(path) | Value::List(path) if path.contains("pg_temp"));
@@ -235,7 +279,7 @@ pub(super) fn reset(toks: &[Tok<'_>]) -> Outcome {
         Change::ResetAll
     } else {
         match reader.chain() {
-            Some(chain) => reset_change(chain.parts.join(".").to_ascii_lowercase()),
+            Some(chain) => reset_change(current_name(chain.parts.join(".").to_ascii_lowercase())),
             None => return Outcome::unknown("RESET"),
         }
     };
@@ -318,7 +362,9 @@ pub(super) fn select(toks: &[Tok<'_>], env: &Env<'_>) -> Option<Outcome> {
                 let one = set_config(item.get(open..)?, env)?;
                 outcome.changes.extend(one.changes);
                 if let Some(pin) = one.pin {
-                    outcome.write(one.reason);
+                    if one.class == crate::engine::Class::Write {
+                        outcome.write(one.reason);
+                    }
                     outcome.pin(pin.reason, pin.certainty);
                 }
             }
@@ -395,22 +441,13 @@ fn items<'t, 'a>(list: &'t [Tok<'a>]) -> Option<Vec<&'t [Tok<'a>]>> {
 /// `(name, value, is_local) [[AS] alias]`; `None` when it is written otherwise.
 fn set_config(toks: &[Tok<'_>], env: &Env<'_>) -> Option<Outcome> {
     let mut reader = Reader::new(toks, 1);
-    let name = reader.next()?.constant(env.lexing())?.to_ascii_lowercase();
+    let name = current_name(reader.next()?.constant(env.lexing())?.to_ascii_lowercase());
     skip_cast(&mut reader);
     reader.eat_kind(Kind::Comma).then_some(())?;
     let value = config_value(reader.next()?, env)?;
     skip_cast(&mut reader);
     reader.eat_kind(Kind::Comma).then_some(())?;
-    let local = reader.next()?;
-    let local = match local.kind {
-        Kind::Word => local.word.parse().ok()?,
-        Kind::Literal => match local.constant(env.lexing())?.to_ascii_lowercase().as_str() {
-            "t" | "true" | "on" | "yes" | "1" => true,
-            "f" | "false" | "off" | "no" | "0" => false,
-            _ => return None,
-        },
-        _ => return None,
-    };
+    let local = is_local(reader.next()?, env)?;
     reader.eat_kind(Kind::Close).then_some(())?;
     reader.eat("as");
     if !reader.done() {
@@ -418,12 +455,24 @@ fn set_config(toks: &[Tok<'_>], env: &Env<'_>) -> Option<Outcome> {
     }
     reader.done().then_some(())?;
     if local && name != "seed" {
-        return Some(Outcome::change("SELECT", Change::Local));
+        return Some(Outcome::change("SELECT", Change::SetLocal { name: name.into(), value }));
     }
     Some(match value {
         Some(value) => changed("SELECT", name, value),
         None => Outcome::change("SELECT", reset_change(name)),
     })
+}
+
+fn is_local(tok: &Tok<'_>, env: &Env<'_>) -> Option<bool> {
+    match tok.kind {
+        Kind::Word => tok.word.parse().ok(),
+        Kind::Literal => match tok.constant(env.lexing())?.to_ascii_lowercase().as_str() {
+            "t" | "true" | "on" | "yes" | "1" => Some(true),
+            "f" | "false" | "off" | "no" | "0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// Skips `::text` and `::varchar`.

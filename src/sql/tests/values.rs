@@ -49,7 +49,14 @@ fn values_are_what_set_config_takes() {
     }
     assert_eq!(changes("SET x.y TO DEFAULT"), [Change::Reset("x.y".into())]);
     assert_eq!(changes("SELECT set_config('x.y', NULL, false)"), [Change::Reset("x.y".into())]);
-    assert_eq!(changes("SELECT set_config('x', $2, true)"), [Change::Local]);
+    let local = |name: &str, value| Change::SetLocal { name: name.into(), value };
+    assert_eq!(changes("SELECT set_config('x', $2, true)"), [local("x", Some(Value::Parameter(1)))]);
+    assert_eq!(changes("SET LOCAL a.b = c"), [local("a.b", Some(Value::Constant("c".into())))]);
+    assert_eq!(changes("SET LOCAL a.b TO DEFAULT"), [local("a.b", None)]);
+    assert_eq!(changes("SET LOCAL ROLE x"), [local("role", Some(Value::Constant("x".into())))]);
+    assert_eq!(changes("SET transaction_isolation = 'serializable'"), [Change::Local]);
+    assert_eq!(changes("SET SESSION AUTHORIZATION 'x'"), constant("session_authorization", "x"));
+    assert_eq!(changes("SET Sort_Mem = 5"), constant("work_mem", "5"));
     assert_eq!(
         changes("SELECT set_config('x.y', $2, false)"),
         [Change::Set { name: "x.y".into(), value: Value::Parameter(1) }]
@@ -66,8 +73,25 @@ fn values_are_what_set_config_takes() {
 
 #[test]
 fn strings_with_escapes_are_no_plain_values() {
-    assert!(matches!(judge("SET a.b = E'x\\'y'").effect, Effect::Pins(..)));
-    assert!(matches!(judge("SET a.b = U&'d\\0061'").effect, Effect::Pins(..)));
+    // The name is enough to ask a server what became of it.
+    let touched = |name: &str| [Change::Touch(name.into())];
+    assert_eq!(changes("SET a.b = E'x\\'y'"), touched("a.b"));
+    assert_eq!(changes("SET a.b = U&'d\\0061'"), touched("a.b"));
+    assert_eq!(changes("SELECT 1 WHERE set_config('a.b', x, $1) = ''"), touched("a.b"));
+    // What a text that pins does beside it is known all the same, and a name is never taken from another text's verdict.
+    for (text, known) in [
+        ("LISTEN a; SET a.b = 'c'", 1),
+        ("SELECT set_config($1, 'a', false)", 1),
+        ("SELECT set_config('seed', '0.5', false)", 1),
+    ] {
+        assert_eq!(judge(text).effect.changes().len(), known, "{text}");
+    }
+    assert!(matches!(judge("LISTEN a; SET a.b = 'c'").effect, Effect::Mixed(..)));
+    assert_eq!(
+        changes("RESET a; SELECT 1; RESET b"),
+        [Change::Reset("a".into()), Change::Looks, Change::Reset("b".into())]
+    );
+    assert_eq!(changes("SELECT 1; RESET a; COMMIT; CLOSE ALL").len(), 2);
 }
 
 fn relations(text: &str) -> Vec<String> {
@@ -266,7 +290,7 @@ fn long_texts_are_reads_only_when_surely_so() {
     let insert = long("INSERT INTO t VALUES (", ")");
     assert_eq!((insert.class, insert.effect), (Class::Write, Effect::None));
     let hidden = long("SELECT * FROM t WHERE a IN (", "); SET ROLE admin; FROBNICATE");
-    assert_eq!((hidden.class, effect_word(&hidden.effect).as_str()), (Class::Write, "long_text?"));
+    assert_eq!((hidden.class, effect_word(&hidden.effect).as_str()), (Class::Write, "long_text?+changes"));
     let huge = judge(&format!("SELECT '{}'", "x".repeat(READ_MAX)));
     assert_eq!((huge.class, huge.reason), (Class::Write, Reason::LongText));
 }

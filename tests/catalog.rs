@@ -383,7 +383,7 @@ async fn changes_are_told_from_the_comings_and_goings_of_temporary_tables() {
         "create domain d as int",
         "alter domain d add check (value > 0)",
         "create operator ### (leftarg = int, rightarg = int, function = int4pl)",
-        "create cast (d as text) without function",
+        "create cast (point as int) with inout",
         "create aggregate g(int) (sfunc = int4pl, stype = int)",
         "create schema s",
         "create unlogged table u (a d)",

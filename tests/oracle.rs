@@ -7,10 +7,11 @@ use crate::support::raw::{Message, Raw};
 use crate::support::shared::Servers;
 use crate::support::{Database, eventually};
 use primacy::catalog::source::Uses;
-use primacy::catalog::{Answer, Facts, Names};
+use primacy::catalog::{Answer, Facts, Names, Relation};
 use primacy::engine::{CatalogLoader as _, Class};
 use primacy::session;
 use primacy::sql::{Context, Dialect, Effect, Reason, judge_uncached};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 const TABLE: &str = include_str!("statements/postgres.txt");
@@ -218,6 +219,7 @@ impl Oracle {
             search_path: "public",
             ..Context::bare(Dialect::Postgres, major)
         };
+        let mut known: HashMap<Relation, bool> = HashMap::new();
         let mut reads = Vec::new();
         for text in texts {
             let verdict = judge_uncached(text.as_bytes(), &context);
@@ -227,16 +229,17 @@ impl Oracle {
             if !plain {
                 continue;
             }
-            let (hangs, _) = loader
-                .relations(&self.database.name, "public", &verdict.relations, Uses::Both)
-                .await
-                .unwrap();
-            let facts = verdict
-                .relations
-                .iter()
-                .zip(&hangs)
-                .map(|(relation, hangs)| Facts::judge(hangs, &self.names).of(relation.written).clone());
-            if facts.into_iter().all(|answer| answer == YES) {
+            let mut clear = true;
+            for relation in &verdict.relations {
+                if !known.contains_key(relation) {
+                    let asked = std::slice::from_ref(relation);
+                    let answer = loader.relations(&self.database.name, "public", asked, Uses::Both).await;
+                    let facts = Facts::judge(&answer.unwrap().0[0], &self.names);
+                    known.insert(relation.clone(), *facts.of(relation.written) == YES);
+                }
+                clear &= known[relation];
+            }
+            if clear {
                 reads.push(text.as_str());
             }
         }
@@ -283,13 +286,13 @@ async fn every_read_of_the_table_is_alike_on_a_replica() {
 async fn every_generated_read_is_alike_on_a_replica() {
     let mut oracle = Oracle::new().await;
     let mut builder = Builder::new(0x1234_5678_9abc_def1, &EXPRESSIONS, &RELATIONS);
-    let mut texts: Vec<String> = (0..1_500).map(|_| builder.statement()).collect();
+    let mut texts: Vec<String> = (0..1_000).map(|_| builder.statement()).collect();
     texts.extend(EXPRESSIONS.iter().map(|expression| format!("select {expression} from t r")));
     texts.extend(RELATIONS.iter().map(|relation| format!("select * from {}", relation.replace('#', "r"))));
     let reads = oracle.reads(&texts).await;
     let answered = oracle.compare(&reads).await;
     println!("{} of {} statements are reads, {answered} were answered", reads.len(), texts.len());
-    assert!(reads.len() > 500 && answered > 300, "the test proves little");
+    assert!(reads.len() > 300 && answered > 200, "the test proves little");
     // Caution must not be the reason that all is well: what is harmless is called so.
     for harmless in ["pure(1)", "looks(3)::int", "talks(1)", "(r.total)", "(1 ~~~ 2)::int", "'5'::small"] {
         let text = format!("select {harmless} from t r");

@@ -357,6 +357,6 @@ mod tests {
         assert_eq!(raised(&totals.errors), ["proxy"]);
         assert_eq!(raised(&totals.routed), ["read:replica:fresh"]);
         assert_eq!(raised(&totals.counts), ["reruns"]);
-        assert_eq!(totals.pins.len(), 22);
+        assert_eq!(totals.pins.len(), 20);
     }
 }

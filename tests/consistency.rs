@@ -16,7 +16,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 
 const CONNECTIONS: i32 = 50;
 /// Pairs of each connection, unless the environment says otherwise.
-const PAIRS: i32 = 40;
+const PAIRS: i32 = 20;
 /// Upper ends of the buckets of think time, in milliseconds.
 const BUCKETS: [u64; 6] = [1, 2, 5, 10, 20, 50];
 
@@ -311,7 +311,8 @@ async fn a_write_is_seen_the_moment_that_it_is_known() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_notification_counts_as_the_write_that_it_tells_of() {
     let servers = own_cluster(1).await;
-    let primacy = front(&servers, |config| config.cluster("routing: { max_lag: 1h }")).await;
+    let primacy =
+        front(&servers, |config| config.cluster("routing: { max_lag: 1h, consistency_wait: 300ms }")).await;
     let reader = Session::open(primacy.port, "causal").await;
     eventually("reads are on the replica", async || reader.read(1).await.1.then_some(())).await;
     let (listener, mut told) = listener(primacy.port).await;
@@ -328,7 +329,8 @@ async fn a_notification_counts_as_the_write_that_it_tells_of() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_may_tell_of_a_write() {
     let servers = own_cluster(1).await;
-    let primacy = front(&servers, |config| config.cluster("routing: { max_lag: 1h }")).await;
+    let primacy =
+        front(&servers, |config| config.cluster("routing: { max_lag: 1h, consistency_wait: 300ms }")).await;
     let writer = connect_at(primacy.port, "causal").await;
     let procedure = "CREATE PROCEDURE half(to_n int) LANGUAGE plpgsql AS $$ BEGIN
         UPDATE pairs SET n = to_n WHERE id = 1; COMMIT; RAISE division_by_zero; END $$";
@@ -336,7 +338,7 @@ async fn an_error_may_tell_of_a_write() {
     let reader = Session::open(primacy.port, "causal").await;
     eventually("reads are on the replica", async || reader.read(1).await.1.then_some(())).await;
     servers.set_replay_paused(1, true).await.unwrap();
-    for n in 1..50 {
+    for n in 1..10 {
         let error = writer.batch_execute(&format!("CALL half({n})")).await.unwrap_err();
         assert_eq!(error.code().unwrap().code(), "22012");
         assert_eq!(reader.read(1).await, (n, false));
@@ -347,7 +349,8 @@ async fn an_error_may_tell_of_a_write() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_transaction_binds_nobody_until_it_commits() {
     let servers = own_cluster(1).await;
-    let primacy = front(&servers, |config| config.cluster("routing: { max_lag: 1h }")).await;
+    let primacy =
+        front(&servers, |config| config.cluster("routing: { max_lag: 1h, consistency_wait: 300ms }")).await;
     let writer = connect_at(primacy.port, "causal").await;
     let reader = Session::open(primacy.port, "causal").await;
     eventually("reads are on the replica", async || reader.read(1).await.1.then_some(())).await;

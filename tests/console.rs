@@ -210,3 +210,36 @@ async fn slow_statements_are_logged() {
     let extended = primacy.wait_log("'extended'").await;
     assert!(extended.contains("slow query"), "{extended}");
 }
+
+#[tokio::test]
+async fn what_raises_floors_in_doubt_is_named() {
+    let (_, operator, primacy) = start().await;
+    let client = operator.connect("127.0.0.1", primacy.port).await.unwrap();
+    let function = "CREATE FUNCTION guess(n int, t text) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT n'";
+    client.batch_execute(function).await.unwrap();
+    for text in ["SELECT guess(1, 'secret')", "SELECT  guess(2, 'other') -- again"] {
+        client.batch_execute(text).await.unwrap();
+    }
+    let statement = client.prepare("SELECT guess($1, 'x')").await.unwrap();
+    client.query(&statement, &[&3]).await.unwrap();
+    client.batch_execute("INSERT INTO guesses VALUES (1)").await.unwrap_err();
+    let console = console(&primacy, "primacy", &operator).await;
+    let rows = rows(&console, "SHOW DOUBTS").await;
+    let found: Vec<_> = rows
+        .iter()
+        .map(|row| ["database", "raised", "reason", "statement"].map(|column| cell(row, column)))
+        .collect();
+    let name = operator.name.as_str();
+    assert_eq!(
+        found,
+        [
+            [name, "2", "function guess", "SELECT guess (?)"],
+            [name, "1", "function guess", "SELECT guess ($1, ?)"]
+        ]
+    );
+    let (_, metrics) = crate::support::http::get(primacy.admin_port, "/metrics").await.unwrap();
+    let line = format!(
+        "primacy_doubtful_writes_total{{cluster=\"main\",database=\"{name}\",reason=\"function guess\",statement=\"SELECT guess (?)\"}} 2"
+    );
+    assert!(metrics.contains(&line), "{metrics}");
+}

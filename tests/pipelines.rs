@@ -73,7 +73,13 @@ async fn every_conversation_is_the_servers_own() {
     let database = servers.fresh_database().await;
     let owner = database.connect("127.0.0.1", servers.endpoints[0].port).await.unwrap();
     owner.batch_execute(TABLES).await.unwrap();
-    let primacy = Primacy::start(Config::new(&servers.yaml()).cluster("pool: { size: 1 }")).await;
+    let primacy = Primacy::start(
+        // The owner writes past Primacy: a login sees that at `session`.
+        Config::new(&servers.yaml())
+            .cluster("pool: { size: 1 }")
+            .cluster("routing: { consistency: session }"),
+    )
+    .await;
     let mut stranger = Raw::connect(&database, primacy.port).await;
     let mut wrong = Vec::new();
     for script in scripts() {

@@ -30,6 +30,7 @@ mod oracle;
 mod pipelines;
 mod pooling;
 mod replication;
+mod retries;
 mod settings;
 mod statements;
 mod support;

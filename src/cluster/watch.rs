@@ -38,6 +38,8 @@ pub(super) struct Watch {
     number: u64,
     /// The last answer of the primary had a position that was not durable yet, so many times in a row.
     gaps: u32,
+    /// It said that nobody receives what it writes.
+    quorum_lost: bool,
 }
 
 impl Watch {
@@ -47,7 +49,17 @@ impl Watch {
         let nodes = nodes.map(|(node, view)| Watched::new(node.clone(), view.live.clone())).collect();
         let (frontier, number) = (Frontier::new(settings.nodes.len()), view.number);
         drop(view);
-        Self { settings, state, nodes, frontier, memory: Memory::default(), primary: None, number, gaps: 0 }
+        Self {
+            settings,
+            state,
+            nodes,
+            frontier,
+            memory: Memory::default(),
+            primary: None,
+            number,
+            gaps: 0,
+            quorum_lost: false,
+        }
     }
 
     /// Goes on with other settings. A node at the same place with the same name and address keeps what is known of it. Returns the nodes that
@@ -98,7 +110,7 @@ impl Watch {
 
     /// Whether the primary's position stays ahead of what is durable, and that is what freshness waits for.
     pub(super) fn wants_nudge(&self) -> bool {
-        self.gaps >= 2 && self.state.async_commit_seen.load(Ordering::Acquire)
+        self.gaps >= 2 && !self.quorum_lost && self.state.async_commit_seen.load(Ordering::Acquire)
     }
 
     /// The best frontier of all replicas.
@@ -139,7 +151,10 @@ impl Watch {
 
     fn learn(&mut self, id: NodeId, sent: Tick, part: &Part) {
         match *part {
-            Part::Writable { written, durable, early_acknowledgement, .. } if self.primary == Some(id) => {
+            Part::Writable { written, durable, early_acknowledgement, quorum_lost, .. }
+                if self.primary == Some(id) =>
+            {
+                self.quorum_lost = quorum_lost;
                 if early_acknowledgement && !self.state.async_commit_seen.swap(true, Ordering::AcqRel) {
                     tracing::info!(
                         "writes may be acknowledged before they are durable (synchronous_commit=off): freshness is proved by the position written"

@@ -32,7 +32,16 @@ fn said(timeline: u32, part: Part) -> Observation {
 
 fn writable(timeline: u32, written: u64, durable: u64) -> Observation {
     let (written, durable) = (at(timeline, written), at(timeline, durable));
-    said(timeline, Part::Writable { written, durable, early_acknowledgement: false, followers: Some(1) })
+    said(
+        timeline,
+        Part::Writable {
+            written,
+            durable,
+            early_acknowledgement: false,
+            quorum_lost: false,
+            followers: Some(1),
+        },
+    )
 }
 
 fn follows(timeline: u32, lsn: u64) -> Observation {
@@ -163,6 +172,16 @@ fn early_acknowledgement_asks_for_the_position_written() {
     assert!(watch.wants_nudge());
     take(&mut watch, 1, 45, false, Ok(follows(1, 200)));
     assert_eq!(live.fresh_as_of(), Tick(39));
+    let Observation { part: Part::Writable { written, durable, followers, .. }, .. } = writable(1, 300, 200)
+    else {
+        unreachable!()
+    };
+    let part =
+        Part::Writable { written, durable, followers, early_acknowledgement: false, quorum_lost: true };
+    for at in [47, 48] {
+        take(&mut watch, 0, at, false, Ok(said(1, part.clone())));
+    }
+    assert!(!watch.wants_nudge(), "nobody would receive it");
     take(&mut watch, 0, 50, false, Ok(writable(1, 200, 200)));
     assert!(!watch.wants_nudge());
 }

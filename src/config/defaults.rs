@@ -74,6 +74,8 @@ impl Default for Routing {
             max_lag_bytes: Bytes(0),
             reads_on_primary: ReadsOnPrimary::Fallback,
             functions: std::sync::Arc::default(),
+            reads_without_primary: ReadsWithoutPrimary::Serve,
+            breaker: seconds(300),
         }
     }
 }

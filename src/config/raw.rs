@@ -267,6 +267,10 @@ section! {
         reads_on_primary: Leaf<OneOf<ReadsOnPrimary>>,
         /// What functions do, over what the catalog says; each under its name, `f` or `schema.f`.
         functions: In<Named<RawFunction>>,
+        /// What becomes of a read that waited for a primary in vain.
+        reads_without_primary: Leaf<OneOf<ReadsWithoutPrimary>>,
+        /// What is tried again.
+        retry: In<RawRetry>,
     }
 }
 
@@ -277,6 +281,14 @@ section! {
         class: Leaf<OneOf<FunctionClass>>,
         /// Whether it may leave something in the session.
         state: Leaf<OneOf<FunctionState>>,
+    }
+}
+
+section! {
+    /// What is tried again.
+    "retry" RawRetry {
+        /// How long what went wrong keeps its like away: a statement under which two servers went down is refused.
+        breaker: Leaf<Duration>,
     }
 }
 

@@ -290,6 +290,7 @@ words! {
     FunctionClass { "read" => Read, "write" => Write }
     FunctionState { "none" => None, "pin" => Pin }
     ReadsOnPrimary { "never" => Never, "fallback" => Fallback, "always" => Always }
+    ReadsWithoutPrimary { "serve" => Serve, "refuse" => Refuse }
     FailoverMode { "off" => Off, "observe" => Observe;
         later "auto": "use `observe`: promotions are followed, whoever makes them" }
     LogFormat { "text" => Text, "json" => Json }

@@ -356,6 +356,11 @@ pub struct Routing {
     pub reads_on_primary: ReadsOnPrimary,
     /// What functions do, over what the catalog says; the cluster's alone count.
     pub functions: Arc<[FunctionRule]>,
+    /// What becomes of a read that waited for a primary in vain.
+    pub reads_without_primary: ReadsWithoutPrimary,
+    /// How long what went wrong keeps its like away: a shape under which two servers went down is refused, and whose read-only
+    /// transactions needed the primary begin there.
+    pub breaker: Duration,
 }
 
 /// What a function does, over what the catalog says.
@@ -387,6 +392,15 @@ pub enum FunctionState {
     None,
     /// Perhaps something: the session keeps its connection.
     Pin,
+}
+
+/// What becomes of a read that no replica is known to be fresh enough for, after it waited for a primary in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadsWithoutPrimary {
+    /// The freshest replica serves it, and says so.
+    Serve,
+    /// It is refused.
+    Refuse,
 }
 
 /// How a replica is drawn.

@@ -253,6 +253,8 @@ fn routing(routing: &Routing) -> Pairs {
         ("max_lag_bytes", routing.max_lag_bytes.to_string()),
         ("reads_on_primary", word(routing.reads_on_primary)),
         ("functions", functions(&routing.functions)),
+        ("reads_without_primary", word(routing.reads_without_primary)),
+        ("retry.breaker", time(routing.breaker)),
     ]
 }
 

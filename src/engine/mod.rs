@@ -17,4 +17,4 @@ pub mod words;
 pub use catalog::CatalogLoader;
 pub use position::Position;
 pub use probe::{Observation, Part, Probe, ProbeError};
-pub use words::{Certainty, Class, Dirt, Epoch, NodeId, NodeSet, Pin, PinReason, TxState};
+pub use words::{Certainty, Class, Dirt, Epoch, NodeId, NodeSet, Pin, PinReason, TxState, Unasked};

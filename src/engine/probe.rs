@@ -37,6 +37,8 @@ pub enum Part {
         durable: Position,
         /// Some role, database or the server's default acknowledges before a write is durable: `durable` is not enough.
         early_acknowledgement: bool,
+        /// Commits wait for followers that are not there: what is written now nobody receives.
+        quorum_lost: bool,
         /// Servers that stream from it; `None` = not asked this time, or not allowed to see.
         followers: Option<u32>,
     },

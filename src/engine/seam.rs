@@ -6,7 +6,7 @@ use super::carrier::Carrier;
 use super::identity::Credentials;
 use super::pooled::Pooled;
 use super::tracked::Tracked;
-use super::words::{Class, Dialect, Dirt, PinReason, TxState};
+use super::words::{Class, Dialect, Dirt, PinReason, TxState, Unasked};
 use crate::clock::Tick;
 use crate::config::settings::{Cluster, Node};
 use crate::error::{ClientError, Fault, Retry};
@@ -142,15 +142,6 @@ pub enum Relay {
     /// The server's side broke.
     BackendLost(Box<Lost>),
     /// The client's side broke, or left.
-    ClientLost,
-}
-
-/// What came of a backend that speaks without being asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unasked {
-    /// A notification stands at the door: the session notes the instant, then calls [`Exchange::noted`] and polls on.
-    News,
-    /// The client's side broke.
     ClientLost,
 }
 
@@ -328,6 +319,9 @@ pub trait Exchange: Default + Send + Sync + 'static {
 
     /// What the server reports of that setting in this unit is not the client's business; `instead` it is told another value.
     fn withhold_setting(&mut self, _name: &str, _instead: Option<&str>) {}
+
+    /// A warning that the client is to be given before the unit ends.
+    fn warn(&mut self, _notice: &ClientError) {}
 
     /// Writes what `answer`, `refuse` or a notice left to be written.
     fn poll_flush(&mut self, cx: &mut Context<'_>, client: &mut Stream) -> Poll<io::Result<()>>;

@@ -212,3 +212,12 @@ pub enum Dirt {
     /// Something that no reset undoes: it is closed.
     Incurable,
 }
+
+/// What came of a backend that speaks without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unasked {
+    /// A notification stands at the door: the session notes the instant, then calls `Exchange::noted` and polls on.
+    News,
+    /// The client's side broke.
+    ClientLost,
+}

@@ -13,7 +13,16 @@ fn said(timeline: u32, part: Part) -> Observation {
 
 fn writable(timeline: u32) -> Observation {
     let at = Position::Lsn { timeline, lsn: 1000 };
-    said(timeline, Part::Writable { written: at, durable: at, early_acknowledgement: false, followers: None })
+    said(
+        timeline,
+        Part::Writable {
+            written: at,
+            durable: at,
+            early_acknowledgement: false,
+            quorum_lost: false,
+            followers: None,
+        },
+    )
 }
 
 fn follows(timeline: u32, streaming: bool) -> Observation {

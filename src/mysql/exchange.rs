@@ -7,9 +7,9 @@ use super::reply::{Reply, Step};
 use super::request::{self, Command, Framing, Shape};
 use super::wire::{self, HEADER};
 use crate::engine::seam::{
-    Answer, Exchange as Seam, Inbound, Kill, Lost, Outcome, Part, Relay, Resolution, Treatment, Unasked,
+    Answer, Exchange as Seam, Inbound, Kill, Lost, Outcome, Part, Relay, Resolution, Treatment,
 };
-use crate::engine::{Class, PinReason, TxState};
+use crate::engine::{Class, PinReason, TxState, Unasked};
 use crate::error::ClientError;
 use crate::net::buffer::Buffer;
 use crate::net::stream::Stream;

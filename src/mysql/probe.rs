@@ -45,6 +45,7 @@ impl Probe for MysqlProbe {
                 written: nowhere,
                 durable: nowhere,
                 early_acknowledgement: false,
+                quorum_lost: false,
                 followers: None,
             },
             Some(_) => Part::Follows {

@@ -184,7 +184,7 @@ impl Exchange {
         Relay::BackendLost(Box::new(Lost {
             sent: self.sent_any,
             answered: self.reply.answered,
-            sqlstate: refusal.map(|refusal| refusal.sqlstate),
+            sqlstate: refusal.map(|refusal| refusal.sqlstate).or(self.reply.goodbye),
             reason: refusal.map_or(reason, |refusal| refusal.message.clone()),
         }))
     }

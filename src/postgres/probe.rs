@@ -49,7 +49,11 @@ const SOMETIMES: &str = "SELECT
     receiver.pid IS NOT NULL AND coalesce(receiver.status, 'streaming') = 'streaming',
     receiver.sender_host || ':' || receiver.sender_port,
     greatest(receiver.received_tli, (SELECT min_recovery_end_timeline FROM pg_control_recovery()),
-        (SELECT timeline_id FROM pg_control_checkpoint()))
+        (SELECT timeline_id FROM pg_control_checkpoint())),
+    current_setting('synchronous_standby_names') <> '' AND
+        (SELECT count(*) FROM pg_stat_replication
+            WHERE coalesce(state, 'streaming') = 'streaming' AND coalesce(sync_state, 'sync') IN ('sync', 'quorum'))
+        < coalesce((regexp_match(current_setting('synchronous_standby_names'), '([0-9]+) *[(]'))[1]::int, 1)
     FROM (SELECT) AS one LEFT JOIN pg_stat_wal_receiver AS receiver ON true";
 const SOMETIMES_EVERY: Duration = Duration::from_millis(500);
 
@@ -105,6 +109,8 @@ struct Rare {
     streaming: bool,
     upstream: Option<Arc<str>>,
     timeline: u32,
+    /// Fewer followers that commits wait for than they need.
+    quorum_lost: bool,
 }
 
 impl Probe for PostgresProbe {
@@ -186,6 +192,7 @@ impl Link {
             written: position(timeline, insert.map(end)),
             durable: position(timeline, flush.map(end)),
             early_acknowledgement: self.server.own_setting || early.unwrap_or(true),
+            quorum_lost: self.rare.quorum_lost,
             followers: Some(self.rare.followers),
         };
         Ok((part, timeline))
@@ -235,6 +242,7 @@ impl Rare {
             streaming: row.try_get(1)?,
             upstream: row.try_get::<_, Option<&str>>(2)?.map(Arc::from),
             timeline: known.max(timeline.and_then(|timeline| u32::try_from(timeline).ok()).unwrap_or(0)),
+            quorum_lost: row.try_get::<_, Option<bool>>(4)?.unwrap_or(false),
         })
     }
 }

@@ -7,7 +7,7 @@ mod release;
 
 pub use super::expected::{CloseReply, ParseReply};
 use super::names::Names;
-use super::said::{changes_catalog, is_fatal, refusal, state, verb};
+use super::said::{changes_catalog, goodbye, is_fatal, refusal, state, verb};
 use super::told::Told;
 use crate::engine::seam::{Outcome, Refusal, Treatment};
 use crate::net::buffer::Buffer;
@@ -94,6 +94,8 @@ pub struct Reply {
     pub own_end: bool,
     /// What the client was told of statements, where the unit may go on elsewhere.
     pub told: Told,
+    /// The SQLSTATE of the notice by which the server said that it ends the connection.
+    pub goodbye: Option<[u8; 5]>,
     /// Whether an error was seen since this was last asked.
     pub erred: bool,
     // Whether a success of this unit has been seen: its end must not pass unasked.
@@ -119,6 +121,7 @@ impl Reply {
         self.acknowledged = false;
         self.succeeded = false;
         self.own_end = false;
+        self.goodbye = None;
         self.erred = false;
         self.success_at = None;
         self.news_at = None;
@@ -224,6 +227,8 @@ impl Reply {
     fn is_small(&mut self, tag: u8, length: usize) -> bool {
         match tag {
             b'E' | b'C' | b'S' | b'A' | b'Z' | b'K' | b'R' | b'v' | b'1' | b'3' => true,
+            // One by which the server ends the connection is short.
+            b'N' => length <= SMALL_MAX,
             b't' | b'T' | b'n' if self.told.listens() => {
                 if length > SMALL_MAX {
                     self.told.give_up();
@@ -278,10 +283,22 @@ impl Reply {
                 self.scanned += length;
             }
             b'E' => return self.error(length, down),
+            b'N' => self.notice(length, down),
             b'Z' => return self.ready(length, down),
             _ => self.drop_message(length, down),
         }
         None
+    }
+
+    // What a server says of its own end is ours to deal with.
+    fn notice(&mut self, length: usize, down: &mut Buffer) {
+        let body = down.bytes().get(self.scanned + 5..self.scanned + length).unwrap_or_default();
+        self.goodbye = goodbye(body);
+        if self.goodbye.is_some() {
+            return self.drop_message(length, down);
+        }
+        self.let_go();
+        self.scanned += length;
     }
 
     fn drop_message(&mut self, length: usize, down: &mut Buffer) {

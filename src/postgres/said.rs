@@ -21,6 +21,12 @@ pub(super) fn refusal(body: &[u8]) -> Refusal {
     Refusal { sqlstate, message }
 }
 
+/// The SQLSTATE of a notice by which a server says that it ends the connection: it is shut down at once, or another of its processes has crashed.
+pub(super) fn goodbye(body: &[u8]) -> Option<[u8; 5]> {
+    let code = body.split(|b| *b == 0).find_map(|field| field.strip_prefix(b"C"))?;
+    code.try_into().ok().filter(|code| matches!(code, b"57P01" | b"57P02"))
+}
+
 /// Whether the server ends the connection with this error.
 pub(super) fn is_fatal(body: &[u8]) -> bool {
     // `V` is the severity that is never translated (since 9.6).

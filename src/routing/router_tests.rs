@@ -3,7 +3,7 @@
 use super::super::{Balancer, explain};
 use super::*;
 use crate::cluster::NodeLive;
-use crate::config::settings::{Balance, ConsistencyWait};
+use crate::config::settings::{Balance, ConsistencyWait, ReadsWithoutPrimary};
 use crate::config::units::Bytes;
 use crate::engine::Epoch;
 use std::sync::Arc;
@@ -56,6 +56,8 @@ fn settings() -> Routing {
         max_lag_bytes: Bytes(0),
         reads_on_primary: ReadsOnPrimary::Fallback,
         functions: std::sync::Arc::default(),
+        reads_without_primary: ReadsWithoutPrimary::Serve,
+        breaker: Duration::from_secs(300),
     }
 }
 

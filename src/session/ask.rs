@@ -4,23 +4,13 @@ use super::core::Core;
 use super::floor;
 use super::plan::Plan;
 use super::unit::Attempt;
-use crate::clock::{self, Tick};
-use crate::config::settings::{Cluster, Consistency, ConsistencyWait, PoolMode, RouteSetting, Routing};
+use super::waits::patience;
+use crate::clock::Tick;
+use crate::config::settings::{Cluster, Consistency, PoolMode, RouteSetting};
 use crate::engine::Class;
 use crate::engine::seam::Engine;
 use crate::routing::Ask;
 use crate::sql::{Isolation, Transaction};
-use std::time::Duration;
-
-/// How long a read waits for a fresh replica at `consistency_wait: auto`, with a free primary and with a busy one.
-const PATIENCE_FREE: Duration = Duration::from_millis(3);
-const PATIENCE_BUSY: Duration = Duration::from_millis(10);
-/// The most that a session waits whose last write was long ago, and the part of that time that it waits.
-const PATIENCE_RETURN: Duration = Duration::from_millis(50);
-const RETURN_SHARE: u32 = 2;
-/// The same for a session that has written nothing and has no replica yet. Less than the longest time that is ever expected: where
-/// replicas are far behind, nobody waits.
-const PATIENCE_FIRST: Duration = Duration::from_millis(90);
 
 /// What is asked of the router for `plan` in this session.
 pub(super) fn ask<E: Engine>(
@@ -126,25 +116,4 @@ fn may_begin_on_replica<E: Engine>(core: &Core<E>, isolation: Option<Isolation>,
     let (identity, alias) = (&core.lane.identity, &core.lane.alias);
     !serializable
         && !core.shared.readers.begins_on_primary(&identity.user, alias, &core.place.application, now)
-}
-
-// How long a read that no replica is fresh enough for may wait. Where nothing was `written` that binds it since it logged in, it waits longer, for
-// the round that its login asked for: once it has a replica it stays there, and what it would read of the primary before would only raise its
-// floor. So does one that was bound by a write last a while ago: each read of the primary sends the next one there, too, and waiting once
-// ends that. Where somebody writes all the time, it does not, and nobody waits longer than a round is worth.
-pub(super) fn patience<E: Engine>(core: &Core<E>, routing: &Routing, written: Tick, now: Tick) -> Duration {
-    if let ConsistencyWait::Fixed(wait) = routing.consistency_wait {
-        return wait;
-    }
-    if written <= core.login && core.sticky.is_none() {
-        return PATIENCE_FIRST;
-    }
-    let least = if primary_is_busy(core) { PATIENCE_BUSY } else { PATIENCE_FREE };
-    let since = now.since(written.max(core.login)) / RETURN_SHARE;
-    since.min(PATIENCE_RETURN).max(least)
-}
-
-fn primary_is_busy<E: Engine>(core: &Core<E>) -> bool {
-    let Some(pass) = core.shared.state.gate.now() else { return false };
-    core.lane.pool(pass.node).is_some_and(|pool| pool.stats(clock::now()).waiting > 0)
 }

@@ -1,15 +1,17 @@
 //! Finds the node for a unit, and a backend on it: routing, the hold for a primary, the barrier for a fresh replica, the pool.
 
 use super::acquire::{Missed, hand_over, is_prepared, micros, open, prepare, queue, take};
-use super::ask::{ask, patience};
+use super::ask::ask;
 use super::core::Core;
+use super::lost::cut_off;
 use super::plan::Plan;
 use super::registry::Activity;
 use super::unit::Attempt;
+use super::waits::{barrier, freshest, hold, look_again, serves_unproved};
 use crate::clock::{self, Tick};
 use crate::cluster::{ClusterView, Health};
 use crate::config::settings::Cluster;
-use crate::engine::seam::{Engine, Exchange};
+use crate::engine::seam::Engine;
 use crate::engine::{Class, NodeId};
 use crate::error::{ClientError, SqlState};
 use crate::failover::Pass;
@@ -17,7 +19,6 @@ use crate::pool::{Purpose, Taken};
 use crate::routing::{Choice, Why, route};
 use crate::sql::Transaction;
 use crate::telemetry::{ClusterCount, Routed};
-use std::future::poll_fn;
 use std::sync::Arc;
 
 /// SQLSTATE of a server that was lost.
@@ -54,18 +55,6 @@ pub(super) fn lost_unsent<E: Engine>(core: &Core<E>, attempt: &mut Attempt, erro
     let (now, hold) = (clock::now(), core.shared.settings.load().failover.hold);
     attempt.look_again = now < *attempt.hold_until.get_or_insert_with(|| now.plus(hold));
     attempt.look_again
-}
-
-// A backend was lost, and what it was lent for is tried again: when the monitor has looked at the primary twice since, for one
-// refusal closes no gate, and other backends may be about to end like this one.
-async fn look_again<E: Engine>(core: &Core<E>) {
-    let limit = core.shared.settings.load().failover.hold;
-    let rounds = &core.shared.state.rounds;
-    let completed = rounds.completed();
-    rounds.ask();
-    core.place.set_activity(Activity::Waiting);
-    // Without a monitor nothing is known: the gate decides.
-    drop(tokio::time::timeout_at(clock::deadline(limit), rounds.after(completed.saturating_add(1))).await);
 }
 
 // What a first look came to.
@@ -166,11 +155,18 @@ fn choose<E: Engine>(
     attempt: &mut Attempt,
     now: Tick,
 ) -> (Choice, Why) {
-    if attempt.refused {
+    if attempt.refused || attempt.conflicts {
         return (Choice::Primary, Why::Class);
     }
-    let ask = ask(core, settings, plan, attempt, now);
+    let mut ask = ask(core, settings, plan, attempt, now);
+    if attempt.unproved {
+        ask.floor = freshest(view);
+        ask.sticky_floor = ask.floor;
+    }
     let (choice, why) = route(&ask, view, core.routing(settings), &core.shared.balancer);
+    if attempt.suspect && choice == Choice::Primary {
+        return (Choice::Nobody, why);
+    }
     if why == Why::NotFresh {
         // Also when it does not wait: only rounds show when waiting is worth it again.
         core.shared.state.rounds.ask();
@@ -195,12 +191,25 @@ async fn search<E: Engine>(
         let (node, taken) = match choice {
             Choice::Node(node) => (node, take(core, node, None, Purpose::Read).await),
             Choice::Primary => {
-                let pass = hold(core, exchange, &settings, attempt).await?;
+                let pass = match hold(core, exchange, &settings, attempt).await {
+                    Ok(pass) => pass,
+                    Err(error) if !serves_unproved(core, &settings, why, attempt, &error) => {
+                        return Err(error);
+                    }
+                    Err(_) => continue,
+                };
                 (pass.node, take(core, pass.node, Some(pass), purpose(plan)).await)
             }
             Choice::Wait => {
                 barrier(core, attempt).await;
                 continue;
+            }
+            Choice::Nobody if attempt.suspect => {
+                let node = attempt.ran_on.map(|(node, _)| core.node_name(node)).unwrap_or_default();
+                return Err(cut_off(
+                    &node,
+                    "it is not run on the primary: it may be what took the server down",
+                ));
             }
             Choice::Nobody => return Err(nobody(why)),
         };
@@ -246,6 +255,7 @@ fn count<E: Engine>(core: &Core<E>, plan: &Plan, attempt: &Attempt, choice: Choi
         (Class::NodeLocal, Choice::Primary, _) => Routed::NodeLocal,
         (_, Choice::Node(_), Why::Hint | Why::Setting) => Routed::ReadReplicaAsked,
         (_, Choice::Node(_), _) => Routed::ReadReplica,
+        _ if attempt.conflicts => Routed::ReadConflict,
         _ if attempt.refused => Routed::ReadRefused,
         (_, _, Why::Drawn) => Routed::ReadShared,
         (_, _, Why::NotFresh) => Routed::ReadFreshness,
@@ -260,79 +270,6 @@ fn count<E: Engine>(core: &Core<E>, plan: &Plan, attempt: &Attempt, choice: Choi
 fn nobody(why: Why) -> ClientError {
     ClientError::new("57P03", 1105, format!("no replica can serve the read ({})", why.word()))
         .hint("routing.reads_on_primary: never forbids the primary to; `primacy status` shows why each replica is left out")
-}
-
-// Waits for the primary that the gate lets through.
-async fn hold<E: Engine>(
-    core: &Core<E>,
-    exchange: &E::Exchange,
-    settings: &Cluster,
-    attempt: &mut Attempt,
-) -> Result<Pass, ClientError> {
-    if let Some(pass) = core.shared.state.gate.now() {
-        return Ok(pass);
-    }
-    let now = clock::now();
-    let until = *attempt.hold_until.get_or_insert_with(|| {
-        core.shared.stats.count(ClusterCount::Held);
-        now.plus(settings.failover.hold)
-    });
-    let bytes = exchange.held() as u64;
-    if !core.shared.hold(bytes) {
-        return Err(no_primary(core, settings, "the statements that wait for one fill failover.hold_bytes"));
-    }
-    core.place.set_activity(Activity::Waiting);
-    let opened = tokio::select! {
-        biased;
-        error = poll_fn(|cx| core.place.poll_interrupt(cx)) => Err(Some(error)),
-        pass = core.shared.state.gate.opened() => Ok(pass),
-        () = tokio::time::sleep_until(clock::deadline(until.since(now))) => Err(None),
-    };
-    core.shared.unhold(bytes);
-    opened.map_err(|interrupt| {
-        if let Some(error) = interrupt {
-            return error;
-        }
-        core.shared.stats.count(ClusterCount::HeldTimeouts);
-        no_primary(core, settings, &format!("waited {:?} for one (failover.hold)", settings.failover.hold))
-    })
-}
-
-fn no_primary<E: Engine>(core: &Core<E>, settings: &Cluster, waited: &str) -> ClientError {
-    let view = core.shared.state.view.load();
-    let why = view.no_primary.as_deref().unwrap_or("it is being looked for");
-    ClientError::new(
-        "57P03",
-        1053,
-        format!("cluster {} has no primary that may be spoken to: {why}", settings.name),
-    )
-    .detail(format!("The statement was not sent; {waited}."))
-    .hint("`primacy status` shows the nodes and what is wrong with each")
-}
-
-// Waits for the next round of the monitor, at most until the read's patience is over.
-async fn barrier<E: Engine>(core: &Core<E>, attempt: &mut Attempt) {
-    let rounds = &core.shared.state.rounds;
-    let now = clock::now();
-    let patience = match attempt.wait_until {
-        Some(until) => until.since(now),
-        None => {
-            core.shared.stats.count(ClusterCount::BarrierWaits);
-            let settings = core.shared.settings.load();
-            let written = attempt.floor.map_or(Tick::ZERO, |floor| floor.written);
-            let patience = patience(core, core.routing(&settings), written, now);
-            attempt.wait_until = Some(now.plus(patience));
-            patience
-        }
-    };
-    core.place.set_activity(Activity::Waiting);
-    let completed = rounds.completed();
-    rounds.ask();
-    if tokio::time::timeout_at(clock::deadline(patience), rounds.after(completed)).await.is_err() {
-        core.shared.stats.count(ClusterCount::BarrierTimeouts);
-        attempt.wait_until = Some(Tick::ZERO);
-    }
-    core.shared.stats.barrier.record(clock::now().since(now));
 }
 
 // What to do about a node that could not be had: a read goes elsewhere; what needs the primary waits for the next round.

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::plan::{Judge, Plan};
 use super::prepared::Circumstances;
 use super::reading::Reading;
+use super::shapes;
 use super::shared::Shared;
 use super::unit::Attempt;
 use crate::catalog::{Catalog, Names};
@@ -98,28 +99,68 @@ async fn load<E: Engine>(core: &Core<E>, plan: &Plan) {
 
 /// Whether a refused unit is run again on the primary instead of showing the refusal.
 pub(super) fn repeats<E: Engine>(core: &Core<E>, plan: &Plan, attempt: &Attempt, refusal: &Refusal) -> bool {
-    core.on_replica()
-        && !attempt.refused
-        && plan.repeatable
-        && core.tx == TxState::Idle
-        && not_on_a_standby(refusal)
+    let elsewhere = if core.on_replica() {
+        !attempt.refused && (not_on_a_standby(refusal) || is_conflict(refusal))
+    } else {
+        !attempt.probed && refusal.sqlstate == *b"25006" && !is_read_only(core)
+    };
+    elsewhere && plan.repeatable && core.tx == TxState::Idle
 }
 
-/// What a standby refuses because it is one, or because replay came in its way; nothing has happened then.
+// The session's own wish to be read-only is no sign of anything.
+fn is_read_only<E: Engine>(core: &Core<E>) -> bool {
+    core.wanted.get("default_transaction_read_only").is_some_and(|is| {
+        !matches!(&*is.to_ascii_lowercase(), "off" | "false" | "no" | "0" | "of" | "f" | "n")
+    })
+}
+
+/// A refused unit is run again: on the primary, elsewhere, or when the monitor has looked who is primary.
+pub(super) fn again<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &E::Exchange,
+    plan: &Plan,
+    attempt: &mut Attempt,
+    refusal: &Refusal,
+) {
+    core.shared.stats.count(ClusterCount::Reruns);
+    match attempt.ran_on {
+        Some((node, true)) => {
+            core.shared.stats.count(ClusterCount::Probed);
+            core.shared.state.suspect(node, "a write was refused as read-only");
+            attempt.probed = true;
+            attempt.look_again = true;
+        }
+        Some((node, false)) if is_conflict(refusal) => {
+            core.shared.stats.count(ClusterCount::Conflicts);
+            attempt.exclude = attempt.exclude.with(node);
+            attempt.conflicts |= attempt.conflicted || shapes::conflicted(core, exchange);
+            attempt.conflicted = true;
+        }
+        _ => {
+            learn(core, exchange, plan, refusal);
+            attempt.refused = true;
+        }
+    }
+}
+
+// Replay came in the way of a read.
+fn is_conflict(refusal: &Refusal) -> bool {
+    matches!(&refusal.sqlstate, b"40001" | b"40P01") && refusal.message.contains("conflict with recovery")
+}
+
+/// What a standby refuses because it is one; nothing has happened then.
 fn not_on_a_standby(refusal: &Refusal) -> bool {
     match &refusal.sqlstate {
         b"25006" => true,
         b"0A000" => ["hot standby", "during recovery"].iter().any(|text| refusal.message.contains(text)),
         b"55000" => refusal.message.contains("recovery is in progress"),
         b"XX000" => refusal.message.contains("during recovery"),
-        b"40001" => refusal.message.contains("conflict with recovery"),
-        b"40P01" => refusal.message.contains("conflict with recovery"),
         _ => false,
     }
 }
 
-/// A standby refused what the verdict held for a read: the shape is a write from now on.
-pub(super) fn learn<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange, plan: &Plan, refusal: &Refusal) {
+// A standby refused what the verdict held for a read: the shape is a write from now on.
+fn learn<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange, plan: &Plan, refusal: &Refusal) {
     if plan.class != Class::Read || refusal.sqlstate != *b"25006" {
         return;
     }

@@ -2,6 +2,7 @@
 
 use super::core::{Core, Held};
 use super::plan::Plan;
+use super::shapes;
 use super::unit::Attempt;
 use crate::engine::seam::{Engine, Exchange, Lost};
 use crate::engine::{Class, TxState};
@@ -75,6 +76,11 @@ pub(super) fn lost_backend<E: Engine>(
     core.shared.state.suspect(node, &lost.reason);
     let name = core.node_name(node);
     tracing::info!(client = core.place.id, node = %name, reason = %lost.reason, sent = lost.sent, answered = lost.answered, "backend lost");
+    // A server that says goodbye, or that another process's crash took with it, did not go down under this statement; nor one that was
+    // answering it.
+    let without_a_word = lost.sent && lost.sqlstate.is_none();
+    let known = !without_a_word || shapes::is_harmless(core, exchange, plan);
+    let deadly = without_a_word && !lost.answered && shapes::went_down(core, exchange, node);
     if core.pin.is_some() {
         return Some(lost_while_kept(core, &lost.reason));
     }
@@ -92,10 +98,11 @@ pub(super) fn lost_backend<E: Engine>(
         });
     }
     let may_repeat = plan.class != Class::Write && plan.repeatable && !lost.answered && !attempt.lost;
-    if exchange.can_rewind() && (!lost.sent || may_repeat) {
+    if exchange.can_rewind() && !deadly && (!lost.sent || may_repeat) {
         exchange.rewind();
         core.drop_backend();
         attempt.lost |= lost.sent;
+        attempt.suspect |= lost.sent && !known;
         attempt.look_again = on_primary;
         if !on_primary {
             attempt.exclude = attempt.exclude.with(node);
@@ -105,12 +112,15 @@ pub(super) fn lost_backend<E: Engine>(
     if plan.class == Class::Write {
         return Some(unknown_outcome(core));
     }
-    Some(
-        ClientError::new(
-            "40001",
-            2013,
-            format!("the answer was cut off: node {name} was lost ({})", lost.reason),
-        )
-        .hint("run the statement again"),
-    )
+    Some(if deadly {
+        shapes::deadly(core.routing(&core.shared.settings.load()).breaker)
+    } else {
+        cut_off(&name, &lost.reason)
+    })
+}
+
+/// What a client is told of a read whose answer is lost and that is not run again.
+pub(super) fn cut_off(node: &str, reason: &str) -> ClientError {
+    ClientError::new("40001", 2013, format!("the answer was cut off: node {node} was lost ({reason})"))
+        .hint("run the statement again")
 }

@@ -25,12 +25,14 @@ pub mod registry;
 pub mod roster;
 mod run;
 mod settle;
+pub mod shapes;
 pub mod shared;
 mod slow;
 mod statements;
 pub mod through;
 mod timer;
 mod unit;
+mod waits;
 
 pub use login::login;
 pub use run::Session;

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How long they do (`routing.retry.breaker`).
-const BREAKER: Duration = Duration::from_secs(300);
 /// Application names are made up by clients: no more of them are remembered.
 const READERS_MAX: usize = 1000;
 
@@ -23,8 +21,14 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Read-only transactions of this reader begin on the primary for a while.
-    pub fn begin_on_primary(&self, user: &Arc<str>, database: &Arc<str>, application: &Arc<str>) {
+    /// Read-only transactions of this reader begin on the primary for so long (`routing.retry.breaker`).
+    pub fn begin_on_primary(
+        &self,
+        user: &Arc<str>,
+        database: &Arc<str>,
+        application: &Arc<str>,
+        breaker: Duration,
+    ) {
         let now = clock::now();
         let mut until = self.until.lock();
         if until.len() >= READERS_MAX {
@@ -32,7 +36,7 @@ impl Readers {
         }
         if until.len() < READERS_MAX {
             let reader = (Arc::clone(user), Arc::clone(database), Arc::clone(application));
-            until.insert(reader, now.plus(BREAKER));
+            until.insert(reader, now.plus(breaker));
             self.any.store(true, Ordering::Release);
         }
     }
@@ -58,12 +62,14 @@ impl Readers {
 mod tests {
     use super::*;
 
+    const BREAKER: Duration = Duration::from_secs(300);
+
     #[test]
     fn a_reader_is_remembered_for_a_while() {
         let readers = Readers::default();
         let (user, database, app) = (Arc::from("u"), Arc::from("d"), Arc::from("a"));
         assert!(!readers.begins_on_primary(&user, &database, &app, clock::now()));
-        readers.begin_on_primary(&user, &database, &app);
+        readers.begin_on_primary(&user, &database, &app, BREAKER);
         let now = clock::now();
         assert!(readers.begins_on_primary(&user, &database, &app, now));
         assert!(!readers.begins_on_primary(&user, &database, &Arc::from("b"), now));

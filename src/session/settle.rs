@@ -35,6 +35,9 @@ pub(super) fn unit<E: Engine>(
     }
     freshness(core, plan, outcome, was, (began, now));
     super::doubts::note(core, exchange, plan);
+    if outcome.failed.is_none() {
+        super::shapes::ran_well(core, exchange, plan);
+    }
     reported(core, exchange, plan, outcome);
     super::effects::take_over(core, exchange, plan, outcome, was);
     if plan.ddl || outcome.ddl {

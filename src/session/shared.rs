@@ -4,6 +4,7 @@ use super::prepared::Store;
 use super::readers::Readers;
 use super::registry::Registry;
 use super::roster::Roster;
+use super::shapes::Shapes;
 use crate::catalog::{Catalog, Catalogs};
 use crate::cluster::{ClusterState, LastWrite};
 use crate::config::settings::{Cluster, Pool as PoolSettings, PoolMode};
@@ -74,6 +75,8 @@ pub struct Shared<E: Engine> {
     pub catalogs: Catalogs,
     /// Whose read-only transactions begin on the primary.
     pub readers: Readers,
+    /// Shapes of statements that met trouble.
+    pub shapes: Shapes,
     /// How they are asked.
     pub loader: Arc<E::Loader>,
     exchanges: Mutex<Vec<Box<E::Exchange>>>,
@@ -109,6 +112,7 @@ impl<E: Engine> Shared<E> {
             traffic,
             catalogs: Catalogs::default(),
             readers: Readers::default(),
+            shapes: Shapes::default(),
             loader,
             exchanges: Mutex::default(),
             greetings: Mutex::default(),

@@ -6,11 +6,11 @@ use super::lost::{lost_backend, lost_leave, may_be_seen, unknown_outcome};
 use super::plan::Plan;
 use super::registry::Activity;
 use super::run::End;
-use super::{checkout, explain, floor, journal, judge, kill, local, settle};
+use super::{checkout, explain, floor, journal, judge, kill, local, settle, shapes};
 use crate::clock::{self, Tick};
 use crate::engine::carrier::Carrier;
 use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay, Treatment};
-use crate::engine::{Class, Dirt, NodeSet, PinReason, TxState};
+use crate::engine::{Class, Dirt, NodeId, NodeSet, PinReason, TxState};
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::sql::{Dialect, Transaction};
@@ -27,8 +27,19 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) struct Attempt {
     /// Nodes that failed it.
     pub exclude: NodeSet,
+    /// Where it ran last, and whether as the primary.
+    pub ran_on: Option<(NodeId, bool)>,
     /// A replica refused it: the primary it is.
     pub refused: bool,
+    /// Replay came in its way on a replica, once; and so often that it runs on the primary.
+    pub conflicted: bool,
+    pub conflicts: bool,
+    /// The believed primary refused it as read-only, and the monitor has looked since.
+    pub probed: bool,
+    /// A server was lost under it without a word, and it is not known to be harmless: not on the primary.
+    pub suspect: bool,
+    /// No primary came: the freshest replica serves it.
+    pub unproved: bool,
     /// It was lost once before a byte of its answer was there: not again.
     pub lost: bool,
     /// The primary was lost under it: it waits until the monitor has looked.
@@ -107,6 +118,11 @@ async fn run<E: Engine>(
     if let Some(error) = local::refuses(core, exchange, plan) {
         return refuse(core, exchange, client, &error).await;
     }
+    if core.shared.shapes.any()
+        && let Some(error) = shapes::refuses(core, exchange, attempt)
+    {
+        return refuse(core, exchange, client, &error).await;
+    }
     if let Some(error) = misplaced(core, plan) {
         return void(core, exchange, client, error).await;
     }
@@ -128,6 +144,7 @@ async fn run<E: Engine>(
             return refuse(core, exchange, client, &error).await;
         }
         core.place.set_activity(Activity::Active);
+        attempt.ran_on = core.held.as_ref().map(|held| (held.node, held.pass.is_some()));
         match relay(core, exchange, client, plan, attempt).await {
             Ended::Settled(outcome) => {
                 settle::unit(core, exchange, plan, &outcome, began);
@@ -136,11 +153,7 @@ async fn run<E: Engine>(
                 }
                 return Ok(());
             }
-            Ended::Again(refusal) => {
-                core.shared.stats.count(ClusterCount::Reruns);
-                judge::learn(core, exchange, plan, &refusal);
-                attempt.refused = true;
-            }
+            Ended::Again(refusal) => judge::again(core, exchange, plan, attempt, &refusal),
             Ended::Lost(lost) => match lost_backend(core, exchange, plan, attempt, &lost) {
                 None => core.shared.stats.count(ClusterCount::Retries),
                 Some(error) => {
@@ -205,7 +218,9 @@ fn misplaced<E: Engine>(core: &Core<E>, plan: &Plan) -> Option<ClientError> {
     if core.tx != TxState::Open || !core.on_replica() || ends || harmless || refused_alike {
         return None;
     }
-    core.shared.readers.begin_on_primary(&core.lane.identity.user, &core.lane.alias, &core.place.application);
+    let (user, database) = (&core.lane.identity.user, &core.lane.alias);
+    let breaker = core.routing(&core.shared.settings.load()).breaker;
+    core.shared.readers.begin_on_primary(user, database, &core.place.application, breaker);
     Some(
         ClientError::new(
             "40001",
@@ -220,7 +235,8 @@ fn misplaced<E: Engine>(core: &Core<E>, plan: &Plan) -> Option<ClientError> {
 fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> Treatment {
     let replica = core.on_replica();
     Treatment {
-        hold_back: (replica || plan.class == Class::Read)
+        // Of a write, too: the refusal of a server that is no primary any more is no answer.
+        hold_back: (replica || plan.class == Class::Read || E::DIALECT == Dialect::Postgres)
             && plan.repeatable
             && core.tx == TxState::Idle
             && !exchange.is_mid_unit(),
@@ -228,6 +244,29 @@ fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> 
         report_settings: !replica,
         remember: replica && plan.runs == 0 && plan.open,
     }
+}
+
+// Makes the unit ready for the backend that is held, with the session's settings in front of it where they are to go ahead, and what the
+// client is to be told beside its answer. False: none is held.
+fn compose<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut E::Exchange,
+    plan: &Plan,
+    attempt: &Attempt,
+) -> bool {
+    let treatment = treatment::<E>(core, exchange, plan);
+    let Some(held) = &mut core.held else { return false };
+    if core.tx == TxState::Idle && core.pin.is_none() && held.lease.tracked().key() != core.wanted.key() {
+        exchange.precede(&mut held.lease, &core.wanted);
+    }
+    exchange.compose(&mut held.lease, treatment);
+    if plan.resets() {
+        tell_reset(core, exchange, plan);
+    }
+    if attempt.unproved {
+        exchange.warn(&unproved());
+    }
+    true
 }
 
 // A success stands at the door. Whether it may pass: not if the primary has lost its office.
@@ -247,19 +286,6 @@ fn may_have_committed<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
     (plan.writes || core.tx_wrote) && !stays_open
 }
 
-// Makes the unit ready to be sent, with the session's settings in front of it where they are to go ahead.
-fn compose<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Plan) {
-    let treatment = treatment::<E>(core, exchange, plan);
-    let Some(held) = &mut core.held else { return };
-    if core.tx == TxState::Idle && core.pin.is_none() && held.lease.tracked().key() != core.wanted.key() {
-        exchange.precede(&mut held.lease, &core.wanted);
-    }
-    exchange.compose(&mut held.lease, treatment);
-    if plan.resets() {
-        tell_reset(core, exchange, plan);
-    }
-}
-
 async fn relay<E: Engine>(
     core: &mut Core<E>,
     exchange: &mut Box<E::Exchange>,
@@ -272,7 +298,9 @@ async fn relay<E: Engine>(
     {
         return ended;
     }
-    compose(core, exchange, plan);
+    if !compose(core, exchange, plan, attempt) {
+        return Ended::Lost(Box::default());
+    }
     let query = core.shared.settings.load().timeouts.query;
     let mut limit = (!query.is_zero()).then(|| Box::pin(tokio::time::sleep_until(clock::deadline(query))));
     loop {
@@ -306,6 +334,7 @@ async fn relay<E: Engine>(
             }
             Relay::Refused(refusal) => {
                 if !judge::repeats(core, plan, attempt, &refusal) {
+                    may_be_seen(core, plan);
                     exchange.release();
                     continue;
                 }
@@ -319,6 +348,12 @@ async fn relay<E: Engine>(
             Relay::ClientLost => return Ended::ClientLost,
         }
     }
+}
+
+fn unproved() -> ClientError {
+    let text = "there is no primary: a replica answered that may lack the last writes";
+    ClientError::new("01000", 1105, text)
+        .hint("routing.reads_without_primary of the proxy's configuration says what becomes of such reads")
 }
 
 // The unit began on another server: what the client was told there of its statements must be true here, too.

@@ -87,6 +87,14 @@ counters! {
         Replications => "replications",
         /// Statements that waited for a primary.
         Held => "held",
+        /// Reads that a replica served without a proof that it was fresh enough, because no primary came.
+        ServedUnproved => "served_unproved",
+        /// Reads that replay came in the way of on a replica.
+        Conflicts => "conflicts",
+        /// Statements refused because servers went down under their like.
+        RefusedByShape => "refused_by_shape",
+        /// Statements that the believed primary refused as read-only, and that waited for the monitor to look.
+        Probed => "probed",
         /// Statements that gave up waiting for a primary.
         HeldTimeouts => "held_timeouts",
         /// Answers 08007: sent, and no answer came.
@@ -127,6 +135,8 @@ counters! {
         ReadPinned => "read:primary:pinned",
         /// A read, to the primary, because the client or the listener asked for it.
         ReadAsked => "read:primary:asked",
+        /// A read, to the primary: replay came in the way of its like on replicas.
+        ReadConflict => "read:primary:conflict",
         /// A read that a replica had refused.
         ReadRefused => "read:primary:refused",
         /// A query, to the primary only because it might write: what it runs is not known to be harmless.

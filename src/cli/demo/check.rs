@@ -84,6 +84,7 @@ impl Report {
         let all = [mixed, after_write, reader];
         let sum = |of: fn(&Tally) -> u64| all.iter().map(|tally| of(tally)).sum::<u64>();
         report.none("own reads that miss the session's last write", sum(|tally| tally.stale));
+        report.none("reads on another connection that miss it", sum(|tally| tally.elsewhere));
         report.none("reads that go back in time", sum(|tally| tally.backwards));
         report.none("errors", sum(|tally| tally.errors));
         report.none("sessions pinned to a server connection", pins);

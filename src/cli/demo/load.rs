@@ -10,6 +10,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 
 /// A session thinks for less than so many milliseconds between a write and the read of it.
 const THINK_MS: u16 = 51;
+const READ: &str = "SELECT n FROM primacy_demo WHERE id = $1";
 /// Reads after each write.
 const READS: usize = 3;
 
@@ -22,6 +23,8 @@ pub(super) struct Tally {
     pub(super) writes: u64,
     /// Reads that did not show the session's own last write.
     pub(super) stale: u64,
+    /// Reads on another connection that did not show it.
+    pub(super) elsewhere: u64,
     /// Reads that showed less than an earlier one of the same session.
     pub(super) backwards: u64,
     /// Statements and logins that failed.
@@ -37,6 +40,7 @@ impl Tally {
         }
         self.writes += other.writes;
         self.stale += other.stale;
+        self.elsewhere += other.elsewhere;
         self.backwards += other.backwards;
         self.failed(other.errors, other.first_error);
     }
@@ -63,6 +67,8 @@ pub(super) struct Session {
     client: Client,
     read: Statement,
     write: Statement,
+    /// Another connection of the same program, which only reads.
+    other: (Client, Statement),
     /// The row that only this session writes …
     row: i32,
     /// … what it last wrote there …
@@ -75,20 +81,40 @@ pub(super) struct Session {
 impl Session {
     /// Logs in through Primacy. The row exists.
     pub(super) async fn open(port: u16, row: i32) -> Result<Self, tokio_postgres::Error> {
-        let client = connect(port).await?;
-        let read = client.prepare("SELECT n FROM primacy_demo WHERE id = $1").await?;
+        let (client, other) = (connect(port).await?, connect(port).await?);
+        let read = client.prepare(READ).await?;
+        let other_read = other.prepare(READ).await?;
         let write = client.prepare("UPDATE primacy_demo SET n = $1 WHERE id = $2").await?;
-        Ok(Self { client, read, write, row, written: 0, seen: 0, tally: Tally::default() })
+        Ok(Self {
+            client,
+            read,
+            write,
+            other: (other, other_read),
+            row,
+            written: 0,
+            seen: 0,
+            tally: Tally::default(),
+        })
     }
 
     /// Writes, thinks, and reads it back, so many times.
     pub(super) async fn pairs(&mut self, times: usize) {
         for _ in 0..times {
             self.write().await;
+            self.read_elsewhere().await;
             for _ in 0..READS {
                 think().await;
                 self.reads(1).await;
             }
+        }
+    }
+
+    /// Reads on the other connection what was just written.
+    async fn read_elsewhere(&mut self) {
+        let (client, read) = &self.other;
+        match client.query_one(read, &[&self.row]).await.and_then(|row| row.try_get::<_, i32>(0)) {
+            Ok(value) => self.tally.elsewhere += u64::from(value < self.written),
+            Err(error) => self.tally.failed(1, Some(text(&error))),
         }
     }
 

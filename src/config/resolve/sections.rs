@@ -106,6 +106,8 @@ impl Resolver<'_> {
             max_lag_bytes: self.or(raw.max_lag_bytes.as_ref(), base.max_lag_bytes),
             reads_on_primary: self.or(raw.reads_on_primary.as_ref(), base.reads_on_primary),
             functions,
+            reads_without_primary: self.or(raw.reads_without_primary.as_ref(), base.reads_without_primary),
+            breaker: self.or(raw.retry.as_ref().and_then(|retry| retry.value.breaker.as_ref()), base.breaker),
         }
     }
 

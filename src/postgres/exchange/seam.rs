@@ -5,11 +5,9 @@ use super::super::compose::compose;
 use super::super::request::{End, bound_text};
 use super::super::told::Description;
 use super::{CLIENT_ROOM, Copy, Exchange, KEEP, Phase, Prelude};
-use crate::engine::TxState;
-use crate::engine::seam::{
-    Answer, Exchange as Seam, Inbound, Lost, Part, Relay, Resolution, Treatment, Unasked,
-};
+use crate::engine::seam::{Answer, Exchange as Seam, Inbound, Lost, Part, Relay, Resolution, Treatment};
 use crate::engine::tracked::Tracked;
+use crate::engine::{TxState, Unasked};
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use std::io;
@@ -259,8 +257,15 @@ impl Seam for Exchange {
             match self.step(backend) {
                 None if self.phase == Phase::Done => break,
                 None | Some(Relay::Refused(_)) => {}
-                Some(Relay::Acknowledge) => self.reply.acknowledge(),
-                Some(Relay::News) => self.reply.noted(),
+                // What stands behind it may be here already.
+                Some(Relay::Acknowledge) => {
+                    self.reply.acknowledge();
+                    continue;
+                }
+                Some(Relay::News) => {
+                    self.reply.noted();
+                    continue;
+                }
                 Some(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
             }
             if self.phase != Phase::Done && ready!(self.poll_server(cx, backend))? == 0 {
@@ -346,6 +351,10 @@ impl Seam for Exchange {
 
     fn withhold_setting(&mut self, name: &str, instead: Option<&str>) {
         self.reply.withheld.push((name.into(), instead.map(Into::into)));
+    }
+
+    fn warn(&mut self, notice: &ClientError) {
+        super::super::wire::warning(&mut self.reply.tell, notice);
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, client: &mut Stream) -> Poll<io::Result<()>> {

@@ -34,7 +34,7 @@ async fn a_good_cluster_is_called_good() {
         "all that answer are of one system".to_owned(),
         "log in by the verifier".to_owned(),
         "primacy may not read pg_hba.conf".to_owned(),
-        "reads: session".to_owned(),
+        "reads: causal".to_owned(),
         "no problem".to_owned(),
     ];
     says(&said, &lines.each_ref().map(|line| &**line));

@@ -1,8 +1,10 @@
 //! Promise: replication connections pass through one to one, to the primary or where they ask to go.
 
 use crate::support::raw::Message;
-use crate::support::{Config, Database, Primacy, Raw, Servers, eventually, own_cluster_with, unique};
-use primacy::engine::embedded::{Embedded as _, Options, REPLICATION};
+use crate::support::{
+    Config, Database, PATIENCE, Primacy, Raw, Servers, eventually, own_cluster, own_cluster_with, unique,
+};
+use primacy::engine::embedded::{APP, DATABASE, Embedded as _, Options, REPLICATION};
 use primacy::postgres::wire;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -65,7 +67,9 @@ async fn clients(servers: &Servers, primacy: &Primacy) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_base_backup_is_taken_through_primacy() {
-    let servers = Servers::postgres().await;
+    // The shared servers hold every other test's databases.
+    let cluster = own_cluster(0).await;
+    let servers = &Servers::of_postgres(&cluster);
     let primacy = Primacy::start(Config::new(&servers.yaml())).await;
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("backup");
@@ -215,4 +219,33 @@ async fn who_may_not_replicate_hears_it_from_the_server() {
     }
     assert_eq!(answers[0], answers[1]);
     assert!(psql(servers, primacy.port, "replication=database", "SELECT 1").await.status.success());
+}
+
+/// SQL may run on a logical connection, and other sessions must see what it wrote.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_walsender_writes_is_seen_by_all() {
+    let cluster = own_cluster(1).await;
+    cluster.sql(0, DATABASE, "CREATE TABLE t (x int); GRANT ALL ON t TO PUBLIC").await.unwrap();
+    cluster.wait_caught_up().await.unwrap();
+    let primacy = Primacy::start(Config::new(&Servers::of_postgres(&cluster).yaml())).await;
+    let of = |user: &str, password: &str| Database {
+        name: DATABASE.to_owned(),
+        user: user.to_owned(),
+        password: password.to_owned(),
+    };
+    let mut reader = Raw::connect(&of(APP.user, APP.password), primacy.port).await;
+    let replica = &cluster.endpoints()[1].name;
+    let served_by_the_replica = async {
+        while reader.value("SHOW primacy.node").await != *replica {
+            assert_eq!(reader.value("SELECT count(*) FROM t").await, "0");
+        }
+    };
+    tokio::time::timeout(PATIENCE, served_by_the_replica).await.expect("the replica serves the reader");
+    cluster.set_replay_paused(1, true).await.unwrap();
+    let replicator = of(REPLICATION.user, REPLICATION.password);
+    let parameters = [("replication", "database")];
+    let mut walsender = Raw::try_connect(&replicator, primacy.port, &parameters).await.unwrap();
+    walsender.run("INSERT INTO t VALUES (1)").await;
+    assert_eq!(reader.value("SELECT count(*) FROM t").await, "1");
+    cluster.set_replay_paused(1, false).await.unwrap();
 }

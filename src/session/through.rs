@@ -7,6 +7,7 @@ use super::login::{enter, may_use};
 use super::registry::{Place, Replication};
 use super::shared::Shared;
 use crate::clock::{self, Tick};
+use crate::cluster::LastWrite;
 use crate::config::settings::{Cluster, Consistency, RouteSetting};
 use crate::engine::door::{Front, Guest, Through};
 use crate::engine::seam::{Engine, Identity};
@@ -36,6 +37,9 @@ pub struct Passage<E: Engine> {
     place: Place,
     /// The leave under which it speaks to the primary; `None` = it has a replica.
     pass: Option<Pass>,
+    /// The last write of the database, if what is passed on may tell of one: SQL may run on a logical connection, and what it streams are
+    /// changes. All of it counts, for nothing of it is understood.
+    writes: Option<Arc<LastWrite>>,
 }
 
 /// Opens a server connection for `guest`, or tells it why not.
@@ -54,7 +58,9 @@ pub async fn open<E: Front>(
             let welcome = E::welcome(&mut client, step, &through.settings, place.id, &place.secret);
             welcome.await.map_err(|_| None)?;
             shared.stats.count(ClusterCount::Replications);
-            Ok(Passage { shared: Arc::clone(shared), client, server: through.server, place, pass })
+            let logical = place.replication == Replication::Logical && pass.is_some();
+            let writes = logical.then(|| shared.writes(&through.target.identity.database));
+            Ok(Passage { shared: Arc::clone(shared), client, server: through.server, place, pass, writes })
         }
         Err(error) => {
             drop(E::turn_away(&mut guest.client, guest.step, &error.clone().fatal()).await);
@@ -179,19 +185,26 @@ fn is_good<E: Engine>(shared: &Shared<E>, pass: Option<Pass>) -> bool {
 impl<E: Engine> Passage<E> {
     /// Passes on what either side says, until one of them ends, the client is sent away, or another node becomes the primary.
     pub async fn run(self) {
-        let Self { shared, client, server, place, pass } = self;
+        let Self { shared, client, server, place, pass, writes } = self;
         let (mut from_client, mut to_client) = tokio::io::split(client);
         let (mut from_server, mut to_server) = tokio::io::split(server);
         let doom = poll_fn(|cx| match place.poll_doom(cx) {
             Some(why) => Poll::Ready(why.message),
             None => Poll::Pending,
         });
+        // Before the client can know of it.
+        let told = || {
+            writes.iter().for_each(|last| last.raise(clock::now()));
+            true
+        };
         let why = tokio::select! {
             end = pump(&mut from_client, &mut to_server, || is_good(&shared, pass)) => of(end, "client"),
-            end = pump(&mut from_server, &mut to_client, || true) => of(end, "server"),
+            end = pump(&mut from_server, &mut to_client, &told) => of(end, "server"),
             why = doom => why,
             () = superseded(&shared, pass) => "another node became the primary".to_owned(),
         };
+        // What was on its way may have taken effect.
+        told();
         tracing::debug!(client = place.id, user = %place.user, why, "a replication connection ended");
         // A client that does not read is not waited for.
         drop(tokio::time::timeout(FAREWELL, to_client.shutdown()).await);

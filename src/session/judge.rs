@@ -22,7 +22,8 @@ pub(super) async fn plan<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchan
     }
     // Off the warm path: the future is boxed so that it does not make every session's larger.
     Box::pin(load(core, plan)).await;
-    core.statements.undo();
+    // What earlier segments of the unit prepared stands.
+    core.statements.undo_from(exchange.base());
     make(core, exchange, plan);
     doubt(plan);
 }

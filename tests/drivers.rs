@@ -1,5 +1,7 @@
 //! Real clients work whole through Primacy, in transaction mode.
 
+mod orms;
+
 use crate::pooling::primacy_pins;
 use crate::support::{Config, Database, Primacy, Servers, http};
 use std::path::{Path, PathBuf};

@@ -29,6 +29,7 @@ mod mysql_slice;
 mod oracle;
 mod pipelines;
 mod pooling;
+mod programs;
 mod replication;
 mod retries;
 mod settings;

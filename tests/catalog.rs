@@ -1,6 +1,6 @@
 //! Promise: a relation counts as harmless only when nothing that users wrote hangs on it, and names that users gave are known.
 
-use crate::support::own_cluster;
+use crate::support::{eventually, own_cluster};
 use primacy::catalog::names::Call;
 use primacy::catalog::source::{Stamp, Uses};
 use primacy::catalog::{Catalog, Cleared, Does, Facts, Loaded, Names, Relation, Request};
@@ -355,9 +355,13 @@ async fn changes_are_told_from_the_comings_and_goings_of_temporary_tables() {
         .await
         .unwrap();
     let loader = loader(nodes(&cluster, &[0]));
-    let (_, stamp) = loader.code("app").await.unwrap();
-    let stamp = stamp.expect("the primary answered");
-    assert!(stamp.writes.is_some_and(|writes| writes > 0));
+    // Statistics come when the session that wrote has ended, a moment after its client has left.
+    let stamp = eventually("the writes are counted", async || {
+        let (_, stamp) = loader.code("app").await.unwrap();
+        let stamp = stamp.expect("the primary answered");
+        stamp.writes.is_some_and(|writes| writes > 0).then_some(stamp)
+    })
+    .await;
     // Other writes than were known: the catalog itself is compared.
     let look =
         async || loader.stamp("app", Stamp { writes: Some(-1), ..stamp }).await.unwrap().unwrap().digest;

@@ -174,6 +174,8 @@ pub struct Outcome {
     pub tx: TxState,
     /// Whether any statement failed, and with which SQLSTATE.
     pub failed: Option<[u8; 5]>,
+    /// Whether the server could not even read what it was sent: of a single text nothing has run then.
+    pub unread: bool,
     /// Whether a completed statement changed the catalog.
     pub ddl: bool,
     /// Transactions that ended in it, and savepoints that were returned to.

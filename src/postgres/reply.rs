@@ -7,7 +7,7 @@ mod release;
 
 pub use super::expected::{CloseReply, ParseReply};
 use super::names::Names;
-use super::said::{changes_catalog, goodbye, is_fatal, refusal, state, verb};
+use super::said::{changes_catalog, goodbye, is_fatal, is_unread, refusal, state, verb};
 use super::told::Told;
 use crate::engine::seam::{Outcome, Refusal, Treatment};
 use crate::net::buffer::Buffer;
@@ -407,6 +407,7 @@ impl Reply {
             return Some(Step::Fatal(refusal));
         }
         self.failed(&refusal);
+        self.outcome.unread = is_unread(body);
         self.news(at);
         let marked = &refusal.sqlstate == b"26000" && refusal.message.contains(MARKER);
         if let Some(instead) = self.duplicate.take().filter(|_| marked) {

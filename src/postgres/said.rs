@@ -21,6 +21,14 @@ pub(super) fn refusal(body: &[u8]) -> Refusal {
     Refusal { sqlstate, message }
 }
 
+/// Whether the server could not read the text that it was sent, so that nothing of it ran: an error of its scanner (the routine's name is never
+/// translated) that no statement of a function (`W`, `q`: "Error and Notice Message Fields") caused.
+pub(super) fn is_unread(body: &[u8]) -> bool {
+    let mut fields = body.split(|b| *b == 0);
+    let inside = |field: &[u8]| matches!(field.first(), Some(b'W' | b'q'));
+    fields.clone().any(|field| field == b"Rscanner_yyerror") && !fields.any(inside)
+}
+
 /// The SQLSTATE of a notice by which a server says that it ends the connection: it is shut down at once, or another of its processes has crashed.
 pub(super) fn goodbye(body: &[u8]) -> Option<[u8; 5]> {
     let code = body.split(|b| *b == 0).find_map(|field| field.strip_prefix(b"C"))?;

@@ -19,8 +19,8 @@ pub(super) fn take_over<E: Engine>(
     outcome: &Outcome,
     was: TxState,
 ) {
-    // A text with a syntax error did nothing at all.
-    let nothing_ran = outcome.failed == Some(*b"42601");
+    // A text with a syntax error did nothing at all; one that ran may have met somebody else's.
+    let nothing_ran = outcome.unread && plan.simple && plan.runs == 1 && plan.prepares == 0;
     if let Some(pin) = plan.pin.filter(|_| !nothing_ran) {
         pin_session(core, pin, plan.command());
         if plan.mixed {

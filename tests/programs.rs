@@ -178,14 +178,13 @@ fn unlike(theirs: &[Message], mine: &[Message]) -> (String, String) {
         let columns: Vec<_> = words::LOOK.split('\'').skip(1).step_by(2).collect();
         let pairs: Vec<_> =
             a.values().into_iter().zip(b.values()).enumerate().filter(|(_, (a, b))| a != b).collect();
-        let side = |value: fn(&(Option<String>, Option<String>)) -> &Option<String>| {
-            let many = a.values().len() > 20;
-            let cell = |(index, pair)| {
-                format!("{} {:?}", columns.get(index).filter(|_| many).unwrap_or(&""), value(pair))
-            };
-            pairs.iter().map(|(index, pair)| cell((*index, pair))).collect::<Vec<_>>().join(", ")
+        let many = a.values().len() > 20;
+        let cell = |index: usize, value: &Option<String>| {
+            format!("{} {value:?}", columns.get(index).filter(|_| many).unwrap_or(&""))
         };
-        return (side(|pair| &pair.0), side(|pair| &pair.1));
+        let theirs: Vec<_> = pairs.iter().map(|(index, (theirs, _))| cell(*index, theirs)).collect();
+        let mine: Vec<_> = pairs.iter().map(|(index, (_, mine))| cell(*index, mine)).collect();
+        return (theirs.join(", "), mine.join(", "));
     }
     let words = |messages: &[Message]| messages.iter().map(word).collect::<Vec<_>>().join(", ");
     (words(theirs), words(mine))

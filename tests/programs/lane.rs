@@ -246,7 +246,7 @@ impl Stranger {
     // Runs it, whatever the server says of it.
     async fn attempt(&mut self, text: &str) -> Told<()> {
         let text = text.replace("@r1", &self.roles[0]).replace("@r2", &self.roles[1]);
-        self.heard(&text, &[b'!']).await.map(drop)
+        self.heard(&text, b"!").await.map(drop)
     }
 
     async fn heard(&mut self, text: &str, bad: &[u8]) -> Told<Vec<Message>> {
@@ -310,7 +310,7 @@ impl Stranger {
     // The backend that it is on, and its settings.
     async fn look(&mut self) -> Told<(i32, Vec<Option<String>>)> {
         let text = format!("{} {}, pg_backend_pid() + 0", self.mark(), words::LOOK);
-        let said = self.heard(&text, &[b'!', b'E']).await?;
+        let said = self.heard(&text, b"!E").await?;
         let mut row = said.iter().find(|message| message.tag == b'D').map(Message::values).unwrap();
         Ok((row.pop().flatten().unwrap().parse().unwrap(), row))
     }

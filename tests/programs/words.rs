@@ -444,9 +444,12 @@ fn function(m: &mut Maker) -> String {
     }
 }
 
+/// A theme's name, and its kinds of statements by their weight.
+pub type Theme = (&'static str, &'static [(usize, Kind)]);
+
 /// What programs are about. Those whose state is carried come more often than those that keep their connection: it is between programs
 /// that share one where strangers could meet.
-pub const THEMES: &[(usize, (&str, &[(usize, Kind)]))] = &[
+pub const THEMES: &[(usize, Theme)] = &[
     (
         24,
         (

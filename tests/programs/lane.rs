@@ -222,17 +222,28 @@ impl Marked {
     }
 }
 
-const SETTINGS: [&str; 2] = [
-    "SET work_mem = '91MB'; SET search_path = one, two; SET application_name = 'stranger'; SET timezone = 'Pacific/Apia'; \
-     SET datestyle = 'SQL, DMY'; SET intervalstyle = 'sql_standard'; SET client_encoding = 'LATIN1'; SET statement_timeout = '91s'; \
-     SET lock_timeout = '92s'; SET default_transaction_isolation = 'serializable'; SET default_transaction_read_only = on; \
-     SET default_transaction_deferrable = on; SET extra_float_digits = 2; SET standard_conforming_strings = off; \
-     SET client_min_messages = 'error'; SET bytea_output = 'escape'; SET row_security = off; SET enable_seqscan = off; \
-     SET random_page_cost = 91; SET synchronous_commit = local; SET array_nulls = off; SET xmloption = 'document'; \
-     SET check_function_bodies = off; SET plan_cache_mode = force_custom_plan",
-    "SET work_mem = '93MB'; SET search_path = two; SET application_name = 'stranger''s'; RESET timezone; SET default_transaction_read_only = off; \
-     RESET client_encoding; SET default_transaction_isolation = 'repeatable read'; SET standard_conforming_strings = on; RESET row_security; \
-     SET client_min_messages = 'warning'; RESET bytea_output; SET idle_in_transaction_session_timeout = '95s'; SET transform_null_equals = on",
+// Alone, what changes how the texts behind it are read; all else in one text.
+const SETTINGS: [&[&str]; 2] = [
+    &[
+        "SET search_path = one, two",
+        "SET client_encoding = 'LATIN1'",
+        "SET standard_conforming_strings = off",
+        "SET work_mem = '91MB'; SET application_name = 'stranger'; SET timezone = 'Pacific/Apia'; SET datestyle = 'SQL, DMY'; \
+         SET intervalstyle = 'sql_standard'; SET statement_timeout = '91s'; SET lock_timeout = '92s'; \
+         SET default_transaction_isolation = 'serializable'; SET default_transaction_read_only = on; \
+         SET default_transaction_deferrable = on; SET extra_float_digits = 2; SET client_min_messages = 'error'; \
+         SET bytea_output = 'escape'; SET row_security = off; SET enable_seqscan = off; SET random_page_cost = 91; \
+         SET synchronous_commit = local; SET array_nulls = off; SET xmloption = 'document'; SET check_function_bodies = off; \
+         SET plan_cache_mode = force_custom_plan",
+    ],
+    &[
+        "SET search_path = two",
+        "RESET client_encoding",
+        "SET standard_conforming_strings = on",
+        "SET work_mem = '93MB'; SET application_name = 'stranger''s'; RESET timezone; SET default_transaction_read_only = off; \
+         SET default_transaction_isolation = 'repeatable read'; RESET row_security; SET client_min_messages = 'warning'; \
+         RESET bytea_output; SET idle_in_transaction_session_timeout = '95s'; SET transform_null_equals = on",
+    ],
 ];
 
 impl Stranger {
@@ -291,7 +302,10 @@ impl Stranger {
         }
         self.prepare().await?;
         let role = random.pick(&["SET ROLE @r2", "RESET ROLE", "SET ROLE @r1"]);
-        self.attempt(&format!("{}; {role}", random.pick(&SETTINGS))).await?;
+        for text in random.pick(&SETTINGS) {
+            self.attempt(text).await?;
+        }
+        self.attempt(role).await?;
         let (pid, row) = self.look().await?;
         self.seen = Some(row);
         if self.pinned().await.0 {

@@ -431,6 +431,11 @@ pub trait Backend: Pooled + Carrier + Sync + Sized {
     /// All settings that the server has reported to this backend, by name in the server's own spelling.
     fn parameters(&self) -> &[(Box<str>, Box<str>)];
 
+    /// What the server reported of a setting, by its name in lower case, before anybody had set it.
+    fn own_parameter(&self, _name: &str) -> Option<&str> {
+        None
+    }
+
     /// The narrowest reset that covers `dirt`.
     ///
     /// # Errors

@@ -37,6 +37,8 @@ pub struct Backend {
     // What it will carry when the unit of our own that is under way has succeeded.
     coming: Option<Arc<Tracked>>,
     parameters: Vec<(Box<str>, Box<str>)>,
+    /// The same at its birth.
+    own_parameters: Box<[(Box<str>, Box<str>)]>,
     dirt: Dirt,
     sequences: bool,
     opened: Tick,
@@ -211,6 +213,7 @@ impl seam::Backend for Backend {
             anonymous: None,
             tracked: Arc::default(),
             coming: None,
+            own_parameters: opened.parameters.clone().into(),
             parameters: opened.parameters,
             dirt: Dirt::Clean,
             sequences: false,
@@ -228,6 +231,11 @@ impl seam::Backend for Backend {
 
     fn parameters(&self) -> &[(Box<str>, Box<str>)] {
         &self.parameters
+    }
+
+    fn own_parameter(&self, name: &str) -> Option<&str> {
+        let found = self.own_parameters.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| &**value)
     }
 
     async fn reset(&mut self, dirt: Dirt) -> io::Result<()> {

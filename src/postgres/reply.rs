@@ -397,17 +397,16 @@ impl Reply {
         let at = self.scanned;
         let body = down.bytes().get(at + 5..at + length).unwrap_or_default();
         let refusal = refusal(body);
-        if is_fatal(body) && self.news_at.is_some() {
-            // What came before it may leave first.
-            return Some(Step::News);
-        }
         if is_fatal(body) {
+            if self.news_at.is_some() {
+                return Some(Step::News); // What came before it may leave first.
+            }
             self.drop_message(length, down);
             self.release_scanned();
             return Some(Step::Fatal(refusal));
         }
-        self.failed(&refusal);
         self.outcome.unread = is_unread(body);
+        self.failed(&refusal);
         self.news(at);
         let marked = &refusal.sqlstate == b"26000" && refusal.message.contains(MARKER);
         if let Some(instead) = self.duplicate.take().filter(|_| marked) {

@@ -51,9 +51,10 @@ pub(super) fn refuses<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &
         );
     }
     // A backend resets to the server's own values; the client's own come back behind the unit.
+    let differs = |name: &str| !core.greeting.is_alike(name);
     let of_ours = |change: &Change| match change {
-        Change::Reset(name) => core.startup.get(name).is_some(),
-        Change::ResetAll => !core.startup.is_empty(),
+        Change::Reset(name) => core.startup.get(name).is_some() && differs(name),
+        Change::ResetAll => core.startup.iter().any(|(name, _)| differs(name)),
         _ => false,
     };
     if core.tx != TxState::Failed && plan.looks_at_resets(of_ours) {

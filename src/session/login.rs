@@ -158,7 +158,9 @@ async fn greet<E: Front>(core: &mut Core<E>, unproven: bool) -> Result<Arc<Greet
         asked.map_err(|error| ClientError::new("08006", 2013, format!("the server was lost: {error}")))?;
     let asked = ASKED.into_iter().zip(asked.unwrap_or_default());
     let asked = Tracked::new(asked.filter_map(|(name, found)| Some((name, found.value?))));
-    let greeting = Arc::new(Greeting { told, asked });
+    let alike = core.startup.iter().filter(|(name, value)| held.lease.own_parameter(name) == Some(*value));
+    let alike = alike.map(|(name, _)| name.into()).collect();
+    let greeting = Arc::new(Greeting { told, asked, alike });
     core.pin = None;
     settle::give_back(core, clock::now());
     shared.keep_greeting(&user, &database, key, &greeting);

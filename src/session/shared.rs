@@ -35,6 +35,16 @@ pub struct Greeting {
     pub told: Vec<(Box<str>, Box<str>)>,
     /// The settings of [`ASKED`], as they hold for it.
     pub asked: Tracked,
+    /// Start-up settings that are the server's own as well: to reset one changes nothing.
+    pub alike: Box<[Box<str>]>,
+}
+
+impl Greeting {
+    /// Whether that start-up setting, in lower case, is the server's own as well.
+    #[must_use]
+    pub fn is_alike(&self, name: &str) -> bool {
+        self.alike.iter().any(|alike| **alike == *name)
+    }
 }
 
 /// Settings that no server tells, and by which statements are judged: a role or a database may have its own.

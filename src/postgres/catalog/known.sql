@@ -1,5 +1,5 @@
 -- Functions that users installed and whose effect is known all the same: members of these extensions of the server's own source tree
--- (contrib of 15 to 18), of PostGIS and pgvector, read through. Left out on purpose: isn (isn_weak sets a state and claims to be
+-- (contrib of 15 to 18), of PostGIS and pgvector, by what their documentation says they do. Left out on purpose: isn (isn_weak sets a state and claims to be
 -- immutable), tablefunc and xml2 (run text as SQL), dblink, postgres_fdw and file_fdw (act outside the database), pg_surgery, sepgsql.
 with recursive
 known (oid, kind) as (

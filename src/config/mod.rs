@@ -3,6 +3,7 @@
 mod decode;
 mod defaults;
 mod diff;
+mod functions;
 mod later;
 mod mask;
 mod place;

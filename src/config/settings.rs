@@ -2,6 +2,7 @@
 //!
 //! Made by `resolve` from the raw file; shared as `Arc`, replaced whole on reload.
 
+pub use super::functions::{FunctionClass, FunctionRule, FunctionState};
 use super::units::{Bytes, Secret};
 use ipnet::IpNet;
 use std::fmt;
@@ -361,37 +362,6 @@ pub struct Routing {
     /// How long what went wrong keeps its like away: a shape under which two servers went down is refused, and whose read-only
     /// transactions needed the primary begin there.
     pub breaker: Duration,
-}
-
-/// What a function does, over what the catalog says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FunctionRule {
-    /// Its schema; `None` = any.
-    pub schema: Option<Box<str>>,
-    /// Its name, as the catalog stores it.
-    pub name: Box<str>,
-    /// Whether it writes; `None` = as the catalog says.
-    pub class: Option<FunctionClass>,
-    /// Whether it may leave something in the session; `None` = as the catalog says.
-    pub state: Option<FunctionState>,
-}
-
-/// Where calls of a function go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FunctionClass {
-    /// A replica may run it.
-    Read,
-    /// The primary runs it.
-    Write,
-}
-
-/// What a function leaves in the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FunctionState {
-    /// Nothing.
-    None,
-    /// Perhaps something: the session keeps its connection.
-    Pin,
 }
 
 /// What becomes of a read that no replica is known to be fresh enough for, after it waited for a primary in vain.

@@ -233,7 +233,12 @@ async fn pins_end_with_what_pinned() {
         ("SELECT pg_advisory_lock(1)", "SELECT pg_advisory_unlock_all()"),
         ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "CLOSE ALL"),
         ("CREATE TEMP TABLE x (a int)", "DISCARD TEMP"),
-        ("PREPARE p AS SELECT 1", "DISCARD ALL"),
+        ("LISTEN here", "UNLISTEN here"),
+        ("SELECT pg_advisory_lock(1)", "SELECT pg_advisory_unlock(1)"),
+        ("SELECT pg_advisory_lock_shared(1)", "SELECT pg_advisory_unlock_shared(1)"),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "CLOSE c"),
+        ("CREATE TEMP TABLE x (a int)", "DROP TABLE x"),
+        ("CREATE TEMP SEQUENCE x", "DROP SEQUENCE x"),
     ];
     for (pins, ends) in ends {
         client.run(pins).await;
@@ -249,6 +254,85 @@ async fn pins_end_with_what_pinned() {
         eventually(&gone, async || (primacy_pins(&primacy).await == 0).then_some(())).await;
         assert_eq!(left(&mut other).await, Vec::<String>::new());
     }
+}
+
+/// What pins ends when nothing of its kind is left, and not before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pins_end_when_the_last_of_a_kind_is_gone() {
+    let (_, database, primacy) = one_backend().await;
+    let mut client = Raw::connect(&database, primacy.port).await;
+    let pinned = async |text: &str, expected: u64| {
+        let what = format!("{expected} pins after {text}");
+        eventually(&what, async || (primacy_pins(&primacy).await == expected).then_some(())).await;
+    };
+    // Each step, and how many kinds of state pin the session after it.
+    let steps = [
+        ("CREATE TEMP TABLE x (a int)", 1),
+        ("CREATE TEMP TABLE y (a int)", 1),
+        ("DROP TABLE x", 1),
+        ("SELECT pg_advisory_lock(1)", 2),
+        ("DROP TABLE y", 1),
+        ("SELECT pg_advisory_lock(1)", 1),
+        ("SELECT pg_advisory_unlock(1)", 1),
+        ("SELECT pg_advisory_unlock(1)", 0),
+        ("LISTEN a", 1),
+        ("LISTEN b", 1),
+        ("UNLISTEN a", 1),
+        ("UNLISTEN b", 0),
+        // What a transaction undoes, or ends.
+        ("BEGIN", 0),
+        ("LISTEN a", 1),
+        ("ROLLBACK", 0),
+        ("BEGIN", 0),
+        ("CREATE TEMP TABLE x (a int) ON COMMIT DROP", 1),
+        ("COMMIT", 0),
+        ("BEGIN", 0),
+        ("CREATE TEMP TABLE x (a int)", 1),
+        ("COMMIT", 1),
+        ("DROP TABLE x", 0),
+        // Beside what may be there nothing ends.
+        ("LISTEN a", 1),
+        ("DO $$ BEGIN PERFORM 1; END $$", 2),
+        ("UNLISTEN a", 2),
+        ("DISCARD ALL", 0),
+    ];
+    for (text, expected) in steps {
+        client.run(text).await;
+        pinned(text, expected).await;
+    }
+    // What fails pins nothing.
+    client.run("CREATE TABLE here (a int)").await;
+    assert_eq!(client.fails("CREATE TEMP TABLE x AS SELECT nothing FROM here").await, "42703");
+    pinned("a failure", 0).await;
+    let mut other = Raw::connect(&database, primacy.port).await;
+    assert_eq!(left(&mut other).await, Vec::<String>::new());
+}
+
+/// A notification that comes while the backend is asked is not lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_notification_is_lost_to_a_probe() {
+    let (servers, database, primacy) = one_backend().await;
+    let mut client = Raw::connect(&database, primacy.port).await;
+    client.run("LISTEN a").await;
+    let sender = database.connect("127.0.0.1", servers.endpoints[0].port).await.unwrap();
+    let told = primacy::task::spawn("sender", async move {
+        for n in 0..300 {
+            sender.batch_execute(&format!("NOTIFY a, '{n}'")).await.unwrap();
+        }
+    });
+    let mut heard = 0;
+    while heard < 300 {
+        // Each asks what is left.
+        let said = client.query("UNLISTEN nobody").await;
+        assert!(!said.iter().any(|message| message.tag == b'!'), "{heard}: {said:?}");
+        let came = said.iter().filter(|message| message.tag == b'A');
+        for message in came {
+            let payload = format!("a\0{heard}\0");
+            assert!(message.body.ends_with(payload.as_bytes()), "{heard}: {message:?}");
+            heard += 1;
+        }
+    }
+    told.await.unwrap();
 }
 
 /// Sessions that are pinned now, as the metrics say.

@@ -33,5 +33,6 @@ mod programs;
 mod replication;
 mod retries;
 mod settings;
+mod stale;
 mod statements;
 mod support;

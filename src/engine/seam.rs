@@ -16,6 +16,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+pub use super::prepared::{Confirmed, Edited, Form, PREFIX, Prepared, Renamed, Resolution};
+
 /// One database protocol, seen from a session.
 pub trait Engine: Sized + Send + Sync + 'static {
     /// The buffers and protocol state of one exchange; taken from a free list when bytes arrive, returned at idle.
@@ -63,26 +65,14 @@ pub enum Part<'a> {
         /// The client's name for it.
         name: &'a [u8],
     },
+    /// What was bound is described before it runs.
+    Portal,
     /// Belongs to what came before it, or does nothing by itself.
     Neutral,
     /// Something whose text is not judged: its class is known by its kind alone, and it may leave what this reason names on the backend.
     Opaque(Class, PinReason),
     /// The beginning of a text (or statement) that is too long to be kept: it streams.
     Long(&'a [u8]),
-}
-
-/// What a part's name stands for, decided by the session.
-#[derive(Debug, Clone, Default)]
-pub enum Resolution {
-    /// The bytes go as they are.
-    #[default]
-    AsIs,
-    /// The shared statement of that name.
-    Statement(Arc<Prepared>),
-    /// The client has no such statement: the server shall say so.
-    Missing,
-    /// The client has one of that name already: the server shall refuse it.
-    Duplicate,
 }
 
 /// MySQL's cancel request, which is a statement like others.
@@ -92,25 +82,6 @@ pub struct Kill {
     pub id: u32,
     /// Its connection, not only its statement.
     pub connection: bool,
-}
-
-/// A prepared statement, shared by all clients that prepared the same text under the same circumstances.
-#[derive(Debug)]
-pub struct Prepared {
-    /// Unique in this process; the name on a backend is made of it.
-    pub id: u64,
-    /// What a server needs to prepare it.
-    pub body: Box<[u8]>,
-    /// Where the text lies in `body`.
-    pub text: std::ops::Range<usize>,
-}
-
-impl Prepared {
-    /// Its text.
-    #[must_use]
-    pub fn text(&self) -> &[u8] {
-        self.body.get(self.text.clone()).unwrap_or_default()
-    }
 }
 
 /// How a reply is to be treated.
@@ -152,6 +123,8 @@ pub struct Refusal {
     pub sqlstate: [u8; 5],
     /// The server's text.
     pub message: String,
+    /// Whether it refuses a prepared statement that was right once: prepared anew it may run.
+    pub stale: bool,
 }
 
 /// How far a unit had come when the server's side broke.
@@ -186,6 +159,8 @@ pub struct Outcome {
     pub committed: bool,
     /// Whether somebody's notification was delivered in it.
     pub notified: bool,
+    /// Whether a statement was refused that was right once; see [`Refusal::stale`].
+    pub stale: bool,
 }
 
 /// The buffers and protocol state of one client's exchange with one backend: a sans-I/O object, stepped by poll.
@@ -274,6 +249,11 @@ pub trait Exchange: Default + Send + Sync + 'static {
     /// Makes the framed segment ready to be sent to `backend`, preparing there what it needs.
     fn compose(&mut self, backend: &mut Self::Backend, treatment: Treatment);
 
+    /// The text with other names of prepared statements.
+    fn edit(_text: &[u8], _names: &[Renamed]) -> Edited {
+        Edited::default()
+    }
+
     /// Sends, receives and passes on.
     fn poll_relay(
         &mut self,
@@ -307,8 +287,8 @@ pub trait Exchange: Default + Send + Sync + 'static {
     /// Settings that the server reported in this unit and that the client was told of, to be taken over by the session.
     fn reported(&mut self) -> &mut Vec<(Box<str>, Box<str>)>;
 
-    /// Parts whose preparation the server confirmed in this unit, by number within the unit.
-    fn confirmed(&self) -> &[u16];
+    /// What the server confirmed of names in this unit.
+    fn confirmed(&self) -> &Confirmed;
 
     /// Answers the framed unit by ourselves: for each text, and for each statement that is prepared, described or run in it, the part and the answer.
     fn answer(&mut self, answers: &[(usize, Answer<'_>)], tx: TxState);
@@ -442,6 +422,14 @@ pub trait Backend: Pooled + Carrier + Sync + Sized {
     /// The backend cannot be cleaned and must be closed.
     fn reset(&mut self, dirt: Dirt) -> impl Future<Output = io::Result<()>> + Send;
 
+    /// Which kinds of [`super::words::PROBED`] state are left on it, in that order; asked as a unit of its own, outside a transaction.
+    ///
+    /// # Errors
+    /// The backend is lost.
+    fn left(&mut self) -> impl Future<Output = io::Result<[bool; 4]>> + Send {
+        std::future::ready(Ok([true; 4]))
+    }
+
     /// Forgets values of sequences, so that the next session cannot see them.
     ///
     /// # Errors
@@ -459,6 +447,31 @@ pub trait Backend: Pooled + Carrier + Sync + Sized {
 
     /// Every prepared statement on it is gone: the client's own `DISCARD ALL` ran there.
     fn forget_statements(&mut self);
+
+    /// Whether the shared statement of that id is there for sure, or may be; `None` = it is not there.
+    fn standing(&self, _id: u64) -> Option<bool> {
+        None
+    }
+
+    /// The shared statement of that id was prepared there by a client's own text.
+    fn gained(&mut self, _id: u64) {}
+
+    /// Whether the shared statement of that id is there is not known any more.
+    fn doubt(&mut self, _id: u64) {}
+
+    /// Prepares statements anew, whatever stands there under their names, as units of their own, and learns their columns. What a server
+    /// refused first.
+    fn prepare(
+        &mut self,
+        _statements: &[Arc<Prepared>],
+    ) -> impl Future<Output = io::Result<Option<ClientError>>> + Send {
+        std::future::ready(Ok(None))
+    }
+
+    /// Drops shared statements, as a unit of its own.
+    fn drop_statements(&mut self, _ids: &[u64]) -> impl Future<Output = io::Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// It serves the client of that id now.
     fn lend_to(&mut self, client: u32);

@@ -183,6 +183,10 @@ impl PinReason {
     ];
 }
 
+/// Kinds of state that a backend can be asked about: while nothing else pins, such a pin ends when the backend says that none is left.
+pub const PROBED: [PinReason; 4] =
+    [PinReason::TempObject, PinReason::AdvisoryLock, PinReason::Listen, PinReason::HoldCursor];
+
 /// Whether the state that pins is there for sure, or only may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Certainty {

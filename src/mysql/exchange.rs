@@ -7,7 +7,7 @@ use super::reply::{Reply, Step};
 use super::request::{self, Command, Framing, Shape};
 use super::wire::{self, HEADER};
 use crate::engine::seam::{
-    Answer, Exchange as Seam, Inbound, Kill, Lost, Outcome, Part, Relay, Resolution, Treatment,
+    Answer, Confirmed, Exchange as Seam, Inbound, Kill, Lost, Outcome, Part, Relay, Resolution, Treatment,
 };
 use crate::engine::{Class, PinReason, TxState, Unasked};
 use crate::error::ClientError;
@@ -333,8 +333,9 @@ impl Seam for Exchange {
         &mut self.reported
     }
 
-    fn confirmed(&self) -> &[u16] {
-        &[]
+    fn confirmed(&self) -> &Confirmed {
+        const NOTHING: &Confirmed = &Confirmed { parts: Vec::new(), failed: None, tags: 0 };
+        NOTHING
     }
 
     fn answer(&mut self, answers: &[(usize, Answer<'_>)], tx: TxState) {

@@ -220,6 +220,17 @@ impl PinEntry {
         self.marks.possible.fetch_and(!bit(reason), Ordering::AcqRel);
     }
 
+    /// Whether nothing but known pins of these reasons is there.
+    #[must_use]
+    pub fn is_only(&self, reasons: &[PinReason]) -> bool {
+        self.marks
+            .row(self.id)
+            .pins
+            .iter()
+            .all(|pin| pin.certainty == Certainty::Known && reasons.contains(&pin.reason))
+            && self.marks.possible.load(Ordering::Acquire) == 0
+    }
+
     /// The strongest pin that is left; `None` when nothing pins any more.
     #[must_use]
     pub fn left(&self) -> Option<Pin> {

@@ -5,13 +5,15 @@ mod own;
 
 use super::auth::KeyCache;
 use super::login::{self, Target};
+use super::shelf::Statements;
+use super::state;
 use crate::clock::{self, Tick};
 use crate::config::settings::{Cluster, Node};
 use crate::engine::pooled::Pooled;
-use crate::engine::seam::{self, Birth, CancelTarget, Identity, OpenError};
+use crate::engine::seam::{self, Birth, CancelTarget, Identity, OpenError, Prepared};
 use crate::engine::tracked::{Customs, Tracked};
 use crate::engine::{Dirt, TxState};
-use crate::error::{Fault, Retry};
+use crate::error::{ClientError, Fault, Retry};
 use crate::net::stream::Stream;
 use std::collections::HashMap;
 use std::io;
@@ -26,6 +28,8 @@ pub struct Backend {
     pub(super) stream: Stream,
     /// What came behind the end of the last unit: it is the next that is read from this server, and nobody else's.
     pub(super) unread: Vec<u8>,
+    // Notifications that came during a unit of our own.
+    notified: Vec<u8>,
     pub(super) cancel: Arc<CancelTarget>,
     /// The id by which its present client knows itself.
     pub(super) alias: u32,
@@ -42,60 +46,6 @@ pub struct Backend {
     dirt: Dirt,
     sequences: bool,
     opened: Tick,
-}
-
-/// Shared statements on one backend, the least recently used closed first.
-#[derive(Debug, Default)]
-pub struct Statements {
-    used: HashMap<u64, u64>,
-    clock: u64,
-    limit: usize,
-}
-
-impl Statements {
-    /// None yet, and at most `limit`.
-    #[must_use]
-    pub fn new(limit: usize) -> Self {
-        Self { limit, ..Self::default() }
-    }
-
-    /// Whether it is there; counts as a use.
-    pub fn touch(&mut self, id: u64) -> bool {
-        self.clock += 1;
-        match self.used.get_mut(&id) {
-            Some(used) => {
-                *used = self.clock;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// It is there now.
-    pub fn insert(&mut self, id: u64) {
-        self.clock += 1;
-        self.used.insert(id, self.clock);
-    }
-
-    /// Takes the one that must go before one more comes, `coming` being on their way already.
-    pub fn overflow(&mut self, coming: usize) -> Option<u64> {
-        if self.used.len() + coming < self.limit {
-            return None;
-        }
-        let oldest = self.used.iter().min_by_key(|(_, used)| **used).map(|(id, _)| *id)?;
-        self.used.remove(&oldest);
-        Some(oldest)
-    }
-
-    /// It is not there any more. Whether it was.
-    pub fn remove(&mut self, id: u64) -> bool {
-        self.used.remove(&id).is_some()
-    }
-
-    /// None is there any more.
-    pub fn clear(&mut self) {
-        self.used.clear();
-    }
 }
 
 /// What opening backends of a cluster needs.
@@ -198,6 +148,7 @@ impl seam::Backend for Backend {
         let mut backend = Self {
             stream: opened.stream,
             unread: Vec::new(),
+            notified: Vec::new(),
             cancel: Arc::new(CancelTarget {
                 pid: opened.pid,
                 key: opened.key.into(),
@@ -209,7 +160,7 @@ impl seam::Backend for Backend {
             }),
             alias: 0,
             tx: TxState::Idle,
-            statements: Statements { limit: connector.statements, ..Statements::default() },
+            statements: Statements::new(connector.statements),
             anonymous: None,
             tracked: Arc::default(),
             coming: None,
@@ -255,6 +206,14 @@ impl seam::Backend for Backend {
         Ok(())
     }
 
+    async fn left(&mut self) -> io::Result<[bool; 4]> {
+        let answer = self.own(state::LEFT).await?;
+        // What it does not say may be there (a client's settings can refuse even this).
+        let row = answer.rows.into_iter().next().unwrap_or_default();
+        let is_left = |at: usize| row.get(at).and_then(Option::as_deref) != Some("f");
+        Ok([0, 1, 2, 3].map(is_left))
+    }
+
     async fn discard_sequences(&mut self) -> io::Result<()> {
         self.own_checked("DISCARD SEQUENCES").await?;
         self.sequences = false;
@@ -274,8 +233,28 @@ impl seam::Backend for Backend {
     }
 
     fn forget_statements(&mut self) {
-        self.statements.clear();
+        self.statements.doubt_all();
         self.anonymous = None;
+    }
+
+    fn standing(&self, id: u64) -> Option<bool> {
+        self.statements.standing(id)
+    }
+
+    fn gained(&mut self, id: u64) {
+        self.statements.insert(id);
+    }
+
+    fn doubt(&mut self, id: u64) {
+        self.statements.doubt(id);
+    }
+
+    async fn prepare(&mut self, statements: &[Arc<Prepared>]) -> io::Result<Option<ClientError>> {
+        self.prepare_anew(statements).await
+    }
+
+    async fn drop_statements(&mut self, ids: &[u64]) -> io::Result<()> {
+        self.close_statements(ids).await
     }
 
     fn lend_to(&mut self, client: u32) {

@@ -176,6 +176,7 @@ impl Exchange {
             match change {
                 Confirmed::Statement(id) => backend.statements.insert(id),
                 Confirmed::Anonymous(id) => backend.anonymous = Some(id),
+                Confirmed::Doubt(id) => backend.statements.doubt(id),
             }
         }
     }

@@ -25,6 +25,7 @@ pub mod probe;
 pub mod reply;
 pub mod request;
 mod said;
+pub mod shelf;
 pub mod state;
 pub mod table;
 pub mod told;

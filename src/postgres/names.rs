@@ -1,10 +1,13 @@
 //! The names that shared statements have on backends, and how the texts of errors get the client's own back.
 
+use crate::engine::seam::{Edited, Renamed};
 use memchr::memmem;
 use std::ops::Range;
 
-/// How every shared statement's name begins.
-pub(super) const PREFIX: &str = "__primacy_";
+pub(super) use crate::engine::seam::PREFIX;
+
+/// A name that no statement ever has: it stands for one that the client does not have.
+pub(super) const UNKNOWN: &str = "__primacy_unknown";
 
 /// The name under which a shared statement stands on a backend, made without allocating.
 pub(super) struct Name {
@@ -49,8 +52,31 @@ impl Names {
         self.ids.push((id, start..self.bytes.len()));
     }
 
-    /// The whole message with the client's name in the place of ours; `None` when ours is not in it.
-    pub(super) fn restore(&self, message: &[u8]) -> Option<Box<[u8]>> {
+    /// The whole message with the client's name in the place of ours, and the position that it names (if the text was edited, see
+    /// [`crate::engine::seam::Edited::shifts`]) in the client's own text; `None` when there is nothing to put right.
+    pub(super) fn restore(&self, message: &[u8], shifts: &[(usize, isize)]) -> Option<Box<[u8]>> {
+        let renamed = self.rename(message);
+        if shifts.is_empty() {
+            return renamed;
+        }
+        let said = renamed.as_deref().unwrap_or(message);
+        let mut body = Vec::with_capacity(said.len());
+        for field in said.get(5..)?.split_inclusive(|byte| *byte == 0) {
+            match position(field) {
+                Some(at) => {
+                    let moved: isize =
+                        shifts.iter().filter(|(from, _)| at >= *from).map(|(_, longer)| longer).sum();
+                    let at = at.saturating_add_signed(moved.saturating_neg());
+                    body.extend_from_slice(format!("P{at}\0").as_bytes());
+                }
+                None => body.extend_from_slice(field),
+            }
+        }
+        let length = u32::try_from(body.len() + 4).ok()?;
+        Some([said.get(..1)?, length.to_be_bytes().as_slice(), &body].concat().into())
+    }
+
+    fn rename(&self, message: &[u8]) -> Option<Box<[u8]>> {
         let at = memmem::find(message, PREFIX.as_bytes())?;
         let after = message.get(at + PREFIX.len()..)?;
         let digits = after.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -61,6 +87,32 @@ impl Names {
         let length = u32::try_from(body.len() + 4).ok()?;
         Some([message.get(..1)?, length.to_be_bytes().as_slice(), &body].concat().into())
     }
+}
+
+/// `text` with other names of prepared statements.
+pub(super) fn edit(text: &[u8], names: &[Renamed]) -> Edited {
+    let mut edited = Edited::default();
+    let characters = |bytes: &[u8]| bytes.iter().filter(|byte| !matches!(byte, 0x80..=0xbf)).count();
+    let (mut from, mut at) = (0, 1);
+    for Renamed { at: range, id, name } in names {
+        let before = text.get(from..range.start).unwrap_or_default();
+        let own = text.get(range.clone()).unwrap_or_default();
+        let shared = id.map(Name::of);
+        let new = shared.as_ref().map_or(UNKNOWN.as_bytes(), Name::as_bytes);
+        edited.text.extend_from_slice(before);
+        edited.text.extend_from_slice(new);
+        at += characters(before) + new.len();
+        edited.shifts.push((at, new.len().cast_signed() - characters(own).cast_signed()));
+        edited.names.extend(id.map(|id| (id, name.as_bytes().into())));
+        from = range.end;
+    }
+    edited.text.extend_from_slice(text.get(from..).unwrap_or_default());
+    edited
+}
+
+// The position that a field of an error names.
+fn position(field: &[u8]) -> Option<usize> {
+    std::str::from_utf8(field.strip_prefix(b"P")?.strip_suffix(&[0])?).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -77,8 +129,21 @@ mod tests {
             [b"E".as_slice(), &length.to_be_bytes(), &body].concat()
         };
         let ours = message(text(Name::of(0x2a).as_bytes()));
-        assert_eq!(names.restore(&ours).unwrap().to_vec(), message(text(b"mine")));
-        assert_eq!(names.restore(&message(text(b"other"))), None);
-        assert_eq!(names.restore(&message(text(Name::of(7).as_bytes()))), None);
+        assert_eq!(names.restore(&ours, &[]).unwrap().to_vec(), message(text(b"mine")));
+        assert_eq!(names.restore(&message(text(b"other")), &[]), None);
+        assert_eq!(names.restore(&message(text(Name::of(7).as_bytes())), &[]), None);
+    }
+
+    #[test]
+    fn an_error_points_into_the_clients_own_text() {
+        let error = |position: &str| {
+            let body = ["SERROR\0", "C42601\0", position, "\0\0"].concat();
+            [b"E".as_slice(), &u32::try_from(body.len() + 4).unwrap().to_be_bytes(), body.as_bytes()].concat()
+        };
+        let restored =
+            |at: &str| Names::default().restore(&error(at), &[(20, 10), (40, -2)]).unwrap().to_vec();
+        assert_eq!(restored("P9"), error("P9"));
+        assert_eq!(restored("P20"), error("P10"));
+        assert_eq!(restored("P41"), error("P33"));
     }
 }

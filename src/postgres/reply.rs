@@ -3,13 +3,15 @@
 //!
 //! Invariant: nothing of a held-back reply is released before a row, a completion, a notice, 64 KiB or the session's word.
 
+mod expect;
 mod release;
 
-pub use super::expected::{CloseReply, ParseReply};
+use super::expected::columns;
+pub use super::expected::{CloseReply, Described, ParseReply};
 use super::names::Names;
 use super::said::{changes_catalog, goodbye, is_fatal, is_unread, refusal, state, verb};
 use super::told::Told;
-use crate::engine::seam::{Outcome, Refusal, Treatment};
+use crate::engine::seam::{self, Outcome, Refusal, Treatment};
 use crate::net::buffer::Buffer;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -47,6 +49,8 @@ pub enum Confirmed {
     Statement(u64),
     /// The anonymous statement is this one (0 = one that nobody else has).
     Anonymous(u64),
+    /// Nobody knows whether a shared statement is there.
+    Doubt(u64),
 }
 
 /// The walk's state over one unit.
@@ -68,16 +72,25 @@ pub struct Reply {
     pub answered: bool,
     /// How the reply is treated.
     pub treatment: Treatment,
-    /// Parse messages sent and not answered yet, in order.
-    pub parses: VecDeque<ParseReply>,
+    /// Parse messages sent and not answered yet, in order, each with the number of answers that come before its own.
+    pub parses: VecDeque<(u32, ParseReply)>,
     /// Close messages sent and not answered yet, in order.
     pub closes: VecDeque<CloseReply>,
-    /// The error text that stands for the marker statement's absence (a Parse of a name that exists).
-    pub duplicate: Option<Box<[u8]>>,
+    /// Descriptions asked for and not there yet, in order.
+    pub described: VecDeque<Described>,
+    /// How many answers are awaited in this unit, those that came included; and how many came.
+    pub sent: u32,
+    seen: u32,
+    /// Whether more is answered than was counted.
+    pub uncountable: bool,
+    /// The error text that stands for the marker statement's absence: a mistake that only we know of.
+    pub instead: Option<Box<[u8]>>,
+    /// Where names in the text are not the client's own; see [`crate::engine::seam::Edited`].
+    pub shifts: Vec<(usize, isize)>,
     /// What came of it so far.
     pub outcome: Outcome,
-    /// Part indices whose Parse or Close was confirmed, in ascending order.
-    pub confirmed: Vec<u16>,
+    /// What was confirmed of names.
+    pub confirmed: seam::Confirmed,
     /// Changes of the backend.
     pub changes: Vec<Confirmed>,
     /// Settings that were reported.
@@ -110,9 +123,6 @@ pub const PRIVATE: u64 = u64::MAX;
 /// Name of a statement that no backend ever has.
 pub const MARKER: &str = "__primacy_none";
 
-/// Another, which stands for a client's own mistake.
-pub const UNKNOWN: &str = "__primacy_unknown";
-
 impl Reply {
     /// Begins a unit.
     pub fn begin(&mut self) {
@@ -127,18 +137,15 @@ impl Reply {
         self.news_at = None;
         self.discard = false;
         self.names.clear();
+        self.shifts.clear();
+        (self.sent, self.seen, self.uncountable) = (0, 0, false);
         self.told.clear();
         self.outcome = Outcome::default();
-        self.confirmed.clear();
+        self.confirmed.parts.clear();
+        (self.confirmed.failed, self.confirmed.tags) = (None, 0);
         self.tell.clear();
         self.withheld.clear();
         self.drop_expectations();
-    }
-
-    fn drop_expectations(&mut self) {
-        self.parses.clear();
-        self.closes.clear();
-        self.duplicate = None;
     }
 
     /// Notes that the client calls the shared statement `id` by `name` in this unit.
@@ -229,9 +236,10 @@ impl Reply {
             b'E' | b'C' | b'S' | b'A' | b'Z' | b'K' | b'R' | b'v' | b'1' | b'3' => true,
             // One by which the server ends the connection is short.
             b'N' => length <= SMALL_MAX,
-            b't' | b'T' | b'n' if self.told.listens() => {
+            b't' | b'T' | b'n' if !self.described.is_empty() || self.told.listens() => {
                 if length > SMALL_MAX {
                     self.told.give_up();
+                    self.described.pop_front();
                 }
                 length <= SMALL_MAX
             }
@@ -253,12 +261,14 @@ impl Reply {
             b'N' => self.let_go(),
             _ => return false,
         }
+        self.seen += u32::from(matches!(tag, b'2' | b'I' | b's' | b'T' | b'n'));
         true
     }
 
     fn small(&mut self, tag: u8, length: usize, down: &mut Buffer) -> Option<Step> {
         let at = self.scanned;
         let body = at + 5..at + length;
+        self.seen += u32::from(matches!(tag, b'1' | b'3' | b'C' | b'T' | b'n'));
         match tag {
             b'1' => self.parse_complete(length, down),
             b'3' => self.close_complete(length, down),
@@ -278,10 +288,7 @@ impl Reply {
                 self.scanned += length;
             }
             b'S' => self.setting(length, down),
-            b't' | b'T' | b'n' => {
-                self.told.heard(down.bytes().get(at..at + length).unwrap_or_default());
-                self.scanned += length;
-            }
+            b't' | b'T' | b'n' => self.description(tag, length, down),
             b'E' => return self.error(length, down),
             b'N' => self.notice(length, down),
             b'Z' => return self.ready(length, down),
@@ -305,53 +312,12 @@ impl Reply {
         down.remove(self.scanned..self.scanned + length);
     }
 
-    fn parse_complete(&mut self, length: usize, down: &mut Buffer) {
-        match self.parses.pop_front() {
-            Some(ParseReply::Ours(id)) => {
-                self.changes.push(Confirmed::Statement(id));
-                self.drop_message(length, down);
-            }
-            Some(ParseReply::OursAnonymous(id)) => {
-                self.changes.push(Confirmed::Anonymous(id));
-                self.drop_message(length, down);
-            }
-            Some(ParseReply::Private(part)) => {
-                self.changes.push(Confirmed::Anonymous(PRIVATE));
-                self.confirmed.push(part);
-                self.scanned += length;
-            }
-            Some(ParseReply::Client { part, statement }) => {
-                self.changes.push(match statement {
-                    Some(id) => Confirmed::Statement(id),
-                    None => Confirmed::Anonymous(0),
-                });
-                self.confirmed.push(part);
-                self.scanned += length;
-            }
-            None => self.scanned += length,
-        }
-    }
-
-    fn close_complete(&mut self, length: usize, down: &mut Buffer) {
-        match self.closes.pop_front() {
-            Some(CloseReply::Ours | CloseReply::Evicted(_)) => return self.drop_message(length, down),
-            Some(CloseReply::BecomesParse(part)) => {
-                self.confirmed.push(part);
-                if let Some(tag) = down.bytes_mut().get_mut(self.scanned) {
-                    *tag = b'1';
-                }
-            }
-            Some(CloseReply::Client(part)) => self.confirmed.push(part),
-            None => {}
-        }
-        self.scanned += length;
-    }
-
     fn tag(&mut self, tag: &[u8]) {
         let tag = tag.strip_suffix(&[0]).unwrap_or(tag);
         let verb = verb(tag);
         self.outcome.ddl |= changes_catalog(tag);
         self.outcome.completed = self.outcome.completed.saturating_add(1);
+        self.confirmed.tags += u32::from(matches!(tag, b"PREPARE" | b"DEALLOCATE" | b"DEALLOCATE ALL"));
         if matches!(verb, b"COMMIT" | b"ROLLBACK") {
             self.outcome.transactions = self.outcome.transactions.saturating_add(1);
         }
@@ -409,18 +375,18 @@ impl Reply {
         self.failed(&refusal);
         self.news(at);
         let marked = &refusal.sqlstate == b"26000" && refusal.message.contains(MARKER);
-        if let Some(instead) = self.duplicate.take().filter(|_| marked) {
-            down.remove(at..at + length);
-            down.insert(at, &instead);
-            self.scanned += instead.len();
-        } else if let Some(renamed) =
-            self.names.restore(down.bytes().get(at..at + length).unwrap_or_default())
-        {
-            down.remove(at..at + length);
-            down.insert(at, &renamed);
-            self.scanned += renamed.len();
-        } else {
-            self.scanned += length;
+        let said = down.bytes().get(at..at + length).unwrap_or_default();
+        let instead = match self.instead.take().filter(|_| marked) {
+            Some(instead) => Some(instead),
+            None => self.names.restore(said, &self.shifts),
+        };
+        match instead {
+            Some(instead) => {
+                down.remove(at..at + length);
+                down.insert(at, &instead);
+                self.scanned += instead.len();
+            }
+            None => self.scanned += length,
         }
         self.skipped();
         if self.treatment.hold_back && !self.answered && !self.discard {
@@ -437,18 +403,10 @@ impl Reply {
 
     fn failed(&mut self, refusal: &Refusal) {
         self.outcome.failed = Some(refusal.sqlstate);
+        self.outcome.stale = refusal.stale;
+        self.confirmed.failed = self.failed_parse();
         self.tell.clear();
         self.erred = true;
-    }
-
-    // What was sent behind an error is not answered, and does not happen: statements that were to make room are still there.
-    fn skipped(&mut self) {
-        let evicted = self.closes.iter().filter_map(|close| match close {
-            CloseReply::Evicted(id) => Some(Confirmed::Statement(*id)),
-            _ => None,
-        });
-        self.changes.extend(evicted);
-        self.drop_expectations();
     }
 
     // Passed on as it comes, and so never run again elsewhere.

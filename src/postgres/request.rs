@@ -180,6 +180,7 @@ impl Request {
             }
             b'B' => Part::Use { name: get(&message.name), runs: true },
             b'D' if self.kind(message, bytes) == b'S' => Part::Use { name: get(&message.name), runs: false },
+            b'D' => Part::Portal,
             b'C' if self.kind(message, bytes) == b'S' => Part::Forget { name: get(&message.name) },
             b'F' => Part::Opaque(Class::Write, PinReason::Procedure),
             _ => Part::Neutral,

@@ -1,5 +1,6 @@
 //! What single messages of a server say: errors, and the tags of completed statements.
 
+use super::names::PREFIX;
 use crate::engine::TxState;
 use crate::engine::seam::Refusal;
 
@@ -7,6 +8,7 @@ use crate::engine::seam::Refusal;
 pub(super) fn refusal(body: &[u8]) -> Refusal {
     let mut sqlstate = *b"XX000";
     let mut message = String::new();
+    let mut revalidates = false;
     for field in body.split(|b| *b == 0) {
         match field.split_first() {
             Some((b'C', code)) => {
@@ -15,10 +17,22 @@ pub(super) fn refusal(body: &[u8]) -> Refusal {
                 }
             }
             Some((b'M', text)) => message = String::from_utf8_lossy(text).into_owned(),
+            // Texts are translated, names of routines are not.
+            Some((b'R', routine)) => revalidates = routine == b"RevalidateCachedQuery",
             _ => {}
         }
     }
-    Refusal { sqlstate, message }
+    // A shared statement's name is its number; the names that no statement has begin otherwise.
+    let gone = || {
+        let name = message.split_once(PREFIX).map_or("", |(_, name)| name);
+        name.starts_with(|digit: char| digit.is_ascii_hexdigit())
+    };
+    let stale = match &sqlstate {
+        b"0A000" => revalidates,
+        b"26000" => gone(),
+        _ => false,
+    };
+    Refusal { sqlstate, message, stale }
 }
 
 /// Whether the server could not read the text that it was sent, so that nothing of it ran: an error of its scanner (the routine's name is never

@@ -110,6 +110,15 @@ fn split(list: &str) -> Option<Vec<String>> {
     list.split(", ").map(part).collect()
 }
 
+/// Asks a backend, in the order of [`crate::engine::PROBED`], whether objects are left in its schema for temporary ones (each depends on it), advisory locks
+/// of its session, channels that it listens to, cursors that outlive transactions.
+pub const LEFT: &str = "SELECT \
+    EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+        AND refobjid = pg_catalog.pg_my_temp_schema()), \
+    EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_catalog.pg_backend_pid()), \
+    EXISTS (SELECT FROM pg_catalog.pg_listening_channels()), \
+    EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)";
+
 /// A string constant that means the same whatever `standard_conforming_strings` says.
 #[must_use]
 pub fn literal(text: &str) -> String {

@@ -252,8 +252,13 @@ pub(super) fn is_prepared<E: Engine>(core: &Core<E>, exchange: &E::Exchange, pla
     };
     // A pinned session carries, too: what it has reset is to have the client's start-up value.
     let kept = core.pin.is_some() || core.lane.mode == PoolMode::Transaction;
-    let ahead =
-        || !exchange.is_moved() && !exchange.is_mid_unit() && plan.pin.is_none() && core.may_carry_ahead();
+    let ahead = || {
+        !exchange.is_mid_unit()
+            && plan.pin.is_none()
+            && core.may_carry_ahead()
+            // Units of our own are to find the session's settings, too.
+            && !super::supply::is_needed(core, exchange, plan)
+    };
     let settled = kept && (!core.needs_carrying() || ahead());
     pinned && (settled || core.tx != TxState::Idle)
 }

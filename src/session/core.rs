@@ -62,6 +62,8 @@ pub(super) struct Core<E: Engine> {
     pub(super) held: Option<Held<E>>,
     pub(super) pin: Option<Pin>,
     pub(super) pin_entry: Option<PinEntry>,
+    /// Whether something may have ended a pin since the backend was asked what is left.
+    pub(super) pin_doubted: bool,
     pub(super) tx: TxState,
     pub(super) tx_since: Tick,
     /// Whether the open transaction may have written, and whether it changed the catalog.
@@ -104,6 +106,7 @@ impl<E: Engine> Core<E> {
             held: None,
             pin: None,
             pin_entry: None,
+            pin_doubted: false,
             tx: TxState::Idle,
             tx_since: login,
             tx_wrote: false,

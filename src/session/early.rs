@@ -57,6 +57,8 @@ mod tests {
             transaction: Transaction::None,
             effect,
             relations: Box::default(),
+            names: Box::default(),
+            ends: false,
             ddl,
             repeatable: true,
         }

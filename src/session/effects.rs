@@ -2,12 +2,15 @@
 
 use super::core::Core;
 use super::journal::{Ended, WHO};
+use super::lost::lost_while_kept;
 use super::plan::Plan;
+use super::run::End;
 use super::settle::pin_session;
+use crate::config::settings::PoolMode;
 use crate::engine::carrier::Carrier;
 use crate::engine::seam::{Backend, Engine, Exchange, Outcome};
 use crate::engine::tracked::{Tracked, is_custom};
-use crate::engine::{Certainty, Pin, PinReason, TxState};
+use crate::engine::{Certainty, PROBED, Pin, PinReason, TxState};
 use crate::sql::{Change, Transaction, Value};
 use std::sync::Arc;
 
@@ -196,13 +199,12 @@ fn apply<E: Engine>(core: &mut Core<E>, change: &Change) {
         Change::CloseAll => unpin(core, PinReason::HoldCursor),
         Change::AdvisoryUnlockAll => unpin(core, PinReason::AdvisoryLock),
         Change::DeallocateAll => {
-            // It ran on a server only because the session's own statements live there, too.
-            core.statements.clear();
+            // The session's own names are taken out where its text is answered; here it is about what the server had.
             if let Some(held) = &mut core.held {
                 held.lease.forget_statements();
             }
         }
-        // Settings are entered elsewhere. One of SQL's own PREPARE: those of the protocol are deallocated here.
+        // Settings are entered elsewhere. One that a function prepared: those of the session are deallocated elsewhere, too.
         _ => {}
     }
 }
@@ -234,6 +236,44 @@ fn reset_all<E: Engine>(core: &Core<E>, (wanted, carried): (&mut Tracked, &mut T
     *carried = reset(carried, carried.after_reset());
 }
 
+/// Notes whether what a settled unit did may have ended a pin: in so many words, or because a transaction, or the statement itself, came to nothing.
+pub(super) fn doubt_pins<E: Engine>(core: &mut Core<E>, plan: &Plan, outcome: &Outcome, was: TxState) {
+    let inside = was != TxState::Idle || outcome.tx != TxState::Idle || outcome.transactions > 0;
+    core.pin_doubted |= plan.ends || (plan.pin.is_some() && (inside || outcome.failed.is_some()));
+}
+
+/// Whether the backend is to be asked what is left of what pins the session.
+pub(super) fn is_to_be_asked<E: Engine>(core: &Core<E>) -> bool {
+    core.pin_doubted
+        && core.tx == TxState::Idle
+        && core.held.is_some()
+        && core.pin_entry.as_ref().is_some_and(|entry| entry.is_only(&PROBED))
+}
+
+/// Asks it, and ends the pins of which nothing is left. Beside a pin that is only possible none ends: what is not known cannot be asked for.
+///
+/// # Errors
+/// The backend is lost, and with it the session.
+pub(super) async fn end_pins_if_over<E: Engine>(core: &mut Core<E>) -> Result<(), End> {
+    let Some(held) = &mut core.held else { return Ok(()) };
+    let left = match held.lease.left().await {
+        Ok(left) => left,
+        Err(error) => {
+            let lost = lost_while_kept(core, &error.to_string());
+            core.drop_backend();
+            return Err(End::Sent(Box::new(lost)));
+        }
+    };
+    core.pin_doubted = false;
+    for (reason, _) in PROBED.into_iter().zip(left).filter(|(_, left)| !left) {
+        unpin(core, reason);
+    }
+    if !core.must_keep() {
+        super::settle::give_back(core, crate::clock::now());
+    }
+    Ok(())
+}
+
 // What pinned is gone for sure.
 fn unpin<E: Engine>(core: &mut Core<E>, reason: PinReason) {
     let Some(entry) = core.pin_entry.as_ref() else { return };
@@ -248,9 +288,15 @@ fn unpin<E: Engine>(core: &mut Core<E>, reason: PinReason) {
 }
 
 fn end_pins<E: Engine>(core: &mut Core<E>) {
-    core.pin = None;
     core.pin_entry = None;
+    core.pin_doubted = false;
     *core.place.pin.lock() = None;
+    // In session mode the backend is the session's to its end, whatever pins it beside.
+    core.pin = core.pin.filter(|_| core.lane.mode == PoolMode::Session);
+    if core.pin.is_some() {
+        core.pin = Some(Pin { reason: PinReason::SessionMode, certainty: Certainty::Known });
+        return;
+    }
     if let Some(held) = &mut core.held {
         held.lease.unpin();
     }

@@ -100,12 +100,15 @@ async fn load<E: Engine>(core: &Core<E>, plan: &Plan) {
 
 /// Whether a refused unit is run again on the primary instead of showing the refusal.
 pub(super) fn repeats<E: Engine>(core: &Core<E>, plan: &Plan, attempt: &Attempt, refusal: &Refusal) -> bool {
-    let elsewhere = if core.on_replica() {
-        !attempt.refused && (not_on_a_standby(refusal) || is_conflict(refusal))
-    } else {
-        !attempt.probed && refusal.sqlstate == *b"25006" && !is_read_only(core)
-    };
-    elsewhere && plan.repeatable && core.tx == TxState::Idle
+    if core.tx != TxState::Idle {
+        return false;
+    }
+    if core.on_replica() {
+        let there = not_on_a_standby(refusal) || is_conflict(refusal);
+        return !attempt.refused && (refusal.stale || (plan.repeatable && there));
+    }
+    // A statement that is outdated on the primary is prepared anew there.
+    !attempt.probed && plan.repeatable && refusal.sqlstate == *b"25006" && !is_read_only(core)
 }
 
 // The session's own wish to be read-only is no sign of anything.
@@ -124,6 +127,11 @@ pub(super) fn again<E: Engine>(
     refusal: &Refusal,
 ) {
     core.shared.stats.count(ClusterCount::Reruns);
+    if refusal.stale {
+        // The replica may lag behind a change of the schema: that says nothing of the statement, nor of the node.
+        attempt.refused = true;
+        return;
+    }
     match attempt.ran_on {
         Some((node, true)) => {
             core.shared.stats.count(ClusterCount::Probed);

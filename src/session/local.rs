@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::plan::{Plan, Wish, answered_here};
 use crate::config::settings::{Consistency, RouteSetting};
-use crate::engine::seam::{Answer, Engine, Exchange};
+use crate::engine::seam::{Answer, Confirmed, Engine, Exchange, PREFIX};
 use crate::engine::{PinReason, TxState};
 use crate::error::ClientError;
 use crate::sql::Change;
@@ -14,7 +14,7 @@ pub(super) fn answers<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
     if plan.needs_server || plan.effects.is_empty() || core.tx == TxState::Failed {
         return false;
     }
-    // SQL's own PREPARE, or what is not known, may have put statements beside ours on the kept backend.
+    // What is not known may have put statements beside ours on the kept backend.
     let statements_there = core.pin.is_some_and(|pin| {
         !matches!(
             pin.reason,
@@ -24,7 +24,8 @@ pub(super) fn answers<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
     let discards = wishes(plan).any(|change| matches!(change, Change::DiscardAll));
     let deallocates = wishes(plan).any(|change| match change {
         Change::DeallocateAll => true,
-        Change::Deallocate(name) => core.statements.find(name.as_bytes()).is_none(),
+        // A shared statement is nobody's to drop.
+        Change::Deallocate(name) => !core.statements.has(name.as_bytes()) && !name.starts_with(PREFIX),
         _ => false,
     });
     // It must stand alone: a server says what it thinks of it in company.
@@ -73,8 +74,8 @@ pub(super) fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, 
         }
         Ok(texts) => {
             let parts = exchange.base()..exchange.base() + exchange.parts();
-            let parts: Vec<u16> = parts.filter_map(|part| part.try_into().ok()).collect();
-            core.statements.confirm(&parts);
+            let parts: Vec<u32> = parts.filter_map(|part| part.try_into().ok()).collect();
+            core.statements.confirm(&Confirmed { parts, ..Confirmed::default() });
             let answers: Vec<_> = texts.iter().map(|(part, text)| (*part, text.answer())).collect();
             exchange.answer(&answers, core.tx);
         }

@@ -1,5 +1,6 @@
 //! What a segment does as a whole: the verdicts on its parts, put together. Pure but for the shared caches it reads.
 
+use super::names::{self, At};
 use super::prepared::{Circumstances, Entry, Memo};
 use super::reading::Rereads;
 use super::statements::Statements;
@@ -10,6 +11,7 @@ use crate::engine::{Certainty, Class, Pin, PinReason};
 use crate::sql::{Change, Context, Effect, Hint, HintedLevel, Reason, Transaction, Verdict, Verdicts, hint};
 use smallvec::SmallVec;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A change of session state that a segment asks for.
 #[derive(Debug)]
@@ -20,6 +22,16 @@ pub(super) struct Wish {
     pub(super) runs: bool,
     /// The verdict with that effect.
     pub(super) verdict: Arc<Verdict>,
+}
+
+/// A prepared statement that a segment uses.
+#[derive(Debug)]
+pub(super) struct Used {
+    pub(super) entry: Arc<Entry>,
+    /// Whether the client prepares it, or is told what it gives, in this very unit: what it was told before does not matter.
+    pub(super) vouched: bool,
+    /// Whether a text names it: it must be there before the unit is sent.
+    pub(super) by_text: bool,
 }
 
 /// What a segment does.
@@ -75,6 +87,12 @@ pub(super) struct Plan {
     pub(super) statements: u32,
     /// The last part that runs and does more than change the session's state.
     pub(super) looks: Option<usize>,
+    /// Whether it may end what pins the session.
+    pub(super) ends: bool,
+    /// Prepared statements that it uses.
+    pub(super) used: SmallVec<[Used; 1]>,
+    /// Statements that its texts prepare: they must not be there before.
+    pub(super) gains: SmallVec<[u64; 1]>,
 }
 
 impl Default for Plan {
@@ -105,6 +123,9 @@ impl Default for Plan {
             bare: false,
             statements: 0,
             looks: None,
+            ends: false,
+            used: SmallVec::new(),
+            gains: SmallVec::new(),
         }
     }
 }
@@ -146,27 +167,28 @@ impl Plan {
         plan.open = exchange.is_open();
         for index in 0..exchange.parts() {
             match exchange.part(index) {
-                Part::Text(text) => plan.text(index, text, judge),
+                Part::Text(text) => {
+                    let verdict = plan.text(index, text, judge);
+                    if !verdict.names.is_empty() {
+                        let at = At { index, part: base + index, runs: true };
+                        let edited = names::edit::<X>(plan, statements, judge, at, text, &verdict);
+                        exchange.resolve(index, Resolution::Edited(Arc::new(edited)));
+                    }
+                }
                 Part::Prepare { name, text, body } => {
                     let prepared = judge.store.get(judge.circumstances, body, text);
-                    plan.prepares += 1;
-                    plan.judge((index, false), text, judge);
-                    let resolution = statements.prepare(base + index, name, &prepared);
+                    let resolution =
+                        plan.prepare::<X>(statements, judge, (index, base + index), name, &prepared);
                     exchange.resolve(index, resolution);
                 }
                 Part::Use { name, runs } => {
                     plan.runs += u32::from(runs);
-                    let found = statements.find(name);
-                    if let Some(entry) = found {
-                        if !statements.is_pending(name) {
-                            plan.recall((index, runs), entry, judge);
-                        } else if base > 0 || !plan.effects.is_empty() {
-                            plan.act((index, runs), entry, judge);
-                        }
-                    }
-                    plan.needs_server |= found.is_none();
-                    let statement = found.map(|entry| Arc::clone(&entry.prepared));
-                    exchange.resolve(index, statement.map_or(Resolution::Missing, Resolution::Statement));
+                    let resolution = match statements.find(name).cloned() {
+                        None => Resolution::Missing,
+                        Some(entry) => plan.used(exchange, statements, judge, (index, name, runs), entry),
+                    };
+                    plan.needs_server |= matches!(resolution, Resolution::Missing);
+                    exchange.resolve(index, resolution);
                 }
                 Part::Forget { name } => {
                     let known = statements.close(base + index, name).map(|entry| Arc::clone(&entry.prepared));
@@ -190,7 +212,7 @@ impl Plan {
                     plan.repeatable = false;
                     plan.pins(PinReason::LongText, Certainty::Possible);
                 }
-                Part::Neutral => {}
+                Part::Portal | Part::Neutral => {}
             }
         }
         plan.read_carefully();
@@ -213,8 +235,88 @@ impl Plan {
         }
     }
 
+    // A statement is prepared, at a part of that number within the unit.
+    fn prepare<X: Exchange>(
+        &mut self,
+        statements: &mut Statements,
+        judge: &Judge<'_>,
+        (index, part): (usize, usize),
+        name: &[u8],
+        prepared: &Arc<Entry>,
+    ) -> Resolution {
+        self.prepares += 1;
+        let verdict = self.judge((index, false), prepared.prepared.text(), judge);
+        let resolution = statements.prepare(part, name, prepared);
+        if let Resolution::Duplicate(_) = &resolution
+            && let Some(existing) = statements.find(name)
+        {
+            self.uses(existing, true, !statements.is_pending(name));
+        } else if !verdict.names.is_empty() {
+            prepared.indirect.store(true, Ordering::Relaxed);
+            let at = At { index, part, runs: false };
+            let edited = names::indirect::<X>(self, statements, judge, at, prepared, &verdict);
+            return Resolution::Edited(Arc::new(edited));
+        }
+        resolution
+    }
+
+    // A prepared statement is run or described.
+    fn used<X: Exchange>(
+        &mut self,
+        exchange: &X,
+        statements: &mut Statements,
+        judge: &Judge<'_>,
+        (index, name, runs): (usize, &[u8], bool),
+        mut entry: Arc<Entry>,
+    ) -> Resolution {
+        let pending = statements.is_pending(name);
+        let vouched = pending || !runs || is_told(exchange, index, name);
+        if entry.prepared.columns.are_outdated() && !pending {
+            self.needs_server = true;
+            if !vouched {
+                self.recall((index, runs), &entry, judge);
+                return Resolution::Outdated;
+            }
+            let renewed = judge.store.renewed(&entry, judge.circumstances);
+            statements.renew(entry.prepared.id, &renewed);
+            entry = renewed;
+        }
+        if entry.indirect.load(Ordering::Relaxed) {
+            let verdict = judge.verdicts.judge(entry.prepared.text(), &judge.context);
+            self.add((index, runs), &verdict, judge.catalog.cleared(judge.path, &verdict.relations));
+            let at = At { index, part: exchange.base() + index, runs };
+            let edited = names::indirect::<X>(self, statements, judge, at, &entry, &verdict);
+            return Resolution::Edited(Arc::new(edited));
+        }
+        if !pending {
+            self.recall((index, runs), &entry, judge);
+        } else if exchange.base() > 0 || !self.effects.is_empty() {
+            self.act((index, runs), &entry, judge);
+        }
+        self.uses(&entry, vouched, false);
+        Resolution::Statement(Arc::clone(&entry.prepared))
+    }
+
+    /// Notes that it uses a prepared statement.
+    pub(super) fn uses(&mut self, entry: &Arc<Entry>, vouched: bool, by_text: bool) {
+        // A pipeline that runs a few of them again and again does not name each time.
+        let known = self.used.iter_mut().rev().take(4).find(|used| Arc::ptr_eq(&used.entry, entry));
+        match known {
+            Some(last) => {
+                last.vouched |= vouched;
+                last.by_text |= by_text;
+            }
+            None => self.used.push(Used { entry: Arc::clone(entry), vouched, by_text }),
+        }
+    }
+
+    /// Whether it uses that one.
+    pub(super) fn is_used(&self, id: u64) -> bool {
+        self.used.iter().any(|used| used.entry.prepared.id == id)
+    }
+
     // A prepared statement carries its verdict, as long as its circumstances hold and no node taught better.
-    fn recall(&mut self, at: (usize, bool), entry: &Entry, judge: &Judge<'_>) {
+    pub(super) fn recall(&mut self, at: (usize, bool), entry: &Entry, judge: &Judge<'_>) {
         let same = entry.circumstances == judge.circumstances;
         if let Some(memo) = entry.memo.load().as_deref().filter(|_| same) {
             self.hint = memo.hint.or(self.hint);
@@ -271,20 +373,21 @@ impl Plan {
         self.writes && self.runs > 0
     }
 
-    fn text(&mut self, index: usize, text: &[u8], judge: &Judge<'_>) {
+    fn text(&mut self, index: usize, text: &[u8], judge: &Judge<'_>) -> Arc<Verdict> {
         self.runs += 1;
         self.simple = true;
-        self.judge((index, true), text, judge);
+        self.judge((index, true), text, judge)
     }
 
     // `at`: the part, and whether the text is run there.
-    fn judge(&mut self, at: (usize, bool), text: &[u8], judge: &Judge<'_>) {
+    fn judge(&mut self, at: (usize, bool), text: &[u8], judge: &Judge<'_>) -> Arc<Verdict> {
         self.hints(text);
         let verdict = judge.verdicts.judge(text, &judge.context);
         self.early |= super::early::may_be_switched_on(text, &verdict);
         self.rereads.note(at.1, &verdict, judge.context.lexing);
         self.add(at, &verdict, judge.catalog.cleared(judge.path, &verdict.relations));
         self.names_unknown |= judge.context.names.is_none();
+        verdict
     }
 
     fn hints(&mut self, text: &[u8]) {
@@ -307,6 +410,7 @@ impl Plan {
         if runs {
             self.look(part, verdict);
         }
+        self.ends |= verdict.ends;
         self.writes |= verdict.class == Class::Write
             && !matches!(verdict.reason, Reason::TransactionControl | Reason::SessionState);
         match &verdict.effect {
@@ -381,6 +485,7 @@ impl Plan {
         self.blind |= next.blind;
         self.simple |= next.simple;
         self.ddl |= next.ddl;
+        self.ends |= next.ends;
         self.mixed |= next.mixed;
         self.rereads.merge(next.rereads);
         self.bare |= next.bare;
@@ -394,6 +499,8 @@ impl Plan {
         self.prepares += next.prepares;
         self.repeatable = false;
         self.read_carefully();
+        self.used.extend(next.used);
+        self.gains.extend(next.gains);
         if next.transaction != Transaction::None {
             self.transaction =
                 if self.transaction == Transaction::None { next.transaction } else { Transaction::Other };
@@ -437,7 +544,7 @@ impl Plan {
         self.doubt && query && self.pin.is_none_or(|pin| pin.certainty == Certainty::Possible)
     }
 
-    fn raise(&mut self, class: Class, verdict: Option<&Arc<Verdict>>) {
+    pub(super) fn raise(&mut self, class: Class, verdict: Option<&Arc<Verdict>>) {
         let doubtful = verdict
             .is_none_or(|v| matches!(v.reason, Reason::Unparsed | Reason::Function(_) | Reason::Operator(_)));
         if class > self.class || self.verdict.is_none() {
@@ -466,6 +573,19 @@ fn hinted(level: HintedLevel) -> Consistency {
         HintedLevel::Causal => Consistency::Causal,
         HintedLevel::Strong => Consistency::Strong,
     }
+}
+
+// Whether what is bound at `index` to `name`, or described there, is described before anything else is bound.
+fn is_told<X: Exchange>(exchange: &X, index: usize, bound: &[u8]) -> bool {
+    for later in index + 1..exchange.parts() {
+        match exchange.part(later) {
+            Part::Portal => return true,
+            Part::Use { name, runs: false } if name == bound => return true,
+            Part::Use { runs: true, .. } | Part::Prepare { .. } => return false,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Whether the proxy can answer the change by itself when it holds no backend for the session.

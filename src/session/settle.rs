@@ -29,7 +29,7 @@ pub(super) fn unit<E: Engine>(
     if was == TxState::Idle && outcome.tx != TxState::Idle {
         core.tx_since = began;
     }
-    core.statements.confirm(exchange.confirmed());
+    super::supply::settled(core, exchange.confirmed(), plan, outcome);
     if plan.simple {
         core.statements.forget_anonymous();
     }
@@ -40,6 +40,7 @@ pub(super) fn unit<E: Engine>(
     }
     reported(core, exchange, plan, outcome);
     super::effects::take_over(core, exchange, plan, outcome, was);
+    super::effects::doubt_pins(core, plan, outcome, was);
     if plan.ddl || outcome.ddl {
         core.lane.catalog.forget();
         core.tx_ddl = outcome.tx != TxState::Idle;

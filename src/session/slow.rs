@@ -14,7 +14,7 @@ pub(super) fn log<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan
     let text = (0..exchange.parts()).filter(|_| whole).find_map(|index| match exchange.part(index) {
         Part::Text(text) | Part::Prepare { text, .. } | Part::Long(text) => Some(text),
         Part::Use { name, .. } => core.statements.find(name).map(|known| known.prepared.text()),
-        Part::Forget { .. } | Part::Neutral | Part::Opaque(..) => None,
+        Part::Forget { .. } | Part::Portal | Part::Neutral | Part::Opaque(..) => None,
     });
     let statement = text.map_or(Cow::Borrowed(plan.command()), String::from_utf8_lossy);
     let node = core.last_node.map(|node| core.node_name(node));

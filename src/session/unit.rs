@@ -6,7 +6,7 @@ use super::lost::{lost_backend, lost_leave, may_be_seen, unknown_outcome};
 use super::plan::Plan;
 use super::registry::Activity;
 use super::run::End;
-use super::{checkout, explain, floor, journal, judge, kill, local, settle, shapes};
+use super::{checkout, effects, explain, floor, journal, judge, kill, local, settle, shapes, supply};
 use crate::clock::{self, Tick};
 use crate::engine::carrier::Carrier;
 use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay, Treatment};
@@ -40,6 +40,8 @@ pub(super) struct Attempt {
     pub suspect: bool,
     /// No primary came: the freshest replica serves it.
     pub unproved: bool,
+    /// Its prepared statements were outdated, and were prepared anew.
+    pub healed: bool,
     /// It was lost once before a byte of its answer was there: not again.
     pub lost: bool,
     /// The primary was lost under it: it waits until the monitor has looked.
@@ -60,8 +62,12 @@ pub(super) struct Unit {
 }
 
 /// How a try at a unit ended.
-enum Ended {
+pub(super) enum Ended {
     Settled(Outcome),
+    /// Its statements were prepared anew: again, here.
+    Healed,
+    /// What it needs was refused before anything of it was sent.
+    Refused(Box<ClientError>),
     /// Refused before anything of it left: again, elsewhere.
     Again(Box<Refusal>),
     Lost(Box<Lost>),
@@ -148,26 +154,53 @@ async fn run<E: Engine>(
         match relay(core, exchange, client, plan, attempt).await {
             Ended::Settled(outcome) => {
                 settle::unit(core, exchange, plan, &outcome, began);
-                if core.journal.is_some() && !exchange.is_mid_unit() {
-                    return Box::pin(journal::settle(core)).await;
-                }
-                return Ok(());
+                let asks = core.journal.is_some() || effects::is_to_be_asked(core);
+                return if asks && !exchange.is_mid_unit() { Box::pin(ask(core)).await } else { Ok(()) };
+            }
+            Ended::Healed => {
+                core.shared.stats.count(ClusterCount::Reruns);
+                attempt.healed = true;
             }
             Ended::Again(refusal) => judge::again(core, exchange, plan, attempt, &refusal),
             Ended::Lost(lost) => match lost_backend(core, exchange, plan, attempt, &lost) {
                 None => core.shared.stats.count(ClusterCount::Retries),
                 Some(error) => {
-                    may_be_seen(core, plan);
-                    return void(core, exchange, client, error).await;
+                    return Box::pin(over(core, exchange, client, plan, Ended::Void(Box::new(error)))).await;
                 }
             },
-            Ended::Void(error) => {
-                may_be_seen(core, plan);
-                return void(core, exchange, client, *error).await;
-            }
-            Ended::ClientLost => return Err(abandon(core, exchange)),
-            Ended::Over(error) => return Err(End::Sent(error)),
+            ended => return Box::pin(over(core, exchange, client, plan, ended)).await,
         }
+    }
+}
+
+// What only the server knows after a unit: first what became of settings, then what is left of what pins.
+async fn ask<E: Engine>(core: &mut Core<E>) -> Result<(), End> {
+    if core.journal.is_some() {
+        journal::settle(core).await?;
+    }
+    if effects::is_to_be_asked(core) { effects::end_pins_if_over(core).await } else { Ok(()) }
+}
+
+// The unit is over without an answer of its own.
+async fn over<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    client: &mut Stream,
+    plan: &Plan,
+    ended: Ended,
+) -> Result<(), End> {
+    match ended {
+        Ended::Void(error) => {
+            may_be_seen(core, plan);
+            void(core, exchange, client, *error).await
+        }
+        Ended::Refused(error) => {
+            let error = supply::refused(core, *error);
+            refuse(core, exchange, client, &error).await
+        }
+        Ended::ClientLost => Err(abandon(core, exchange)),
+        Ended::Over(error) => Err(End::Sent(error)),
+        Ended::Settled(_) | Ended::Healed | Ended::Again(_) | Ended::Lost(_) => Ok(()),
     }
 }
 
@@ -234,10 +267,12 @@ fn misplaced<E: Engine>(core: &Core<E>, plan: &Plan) -> Option<ClientError> {
 /// How the answer of `plan` must be treated where it runs now.
 fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> Treatment {
     let replica = core.on_replica();
+    let repeats =
+        (replica || plan.class == Class::Read || E::DIALECT == Dialect::Postgres) && plan.repeatable;
     Treatment {
-        // Of a write, too: the refusal of a server that is no primary any more is no answer.
-        hold_back: (replica || plan.class == Class::Read || E::DIALECT == Dialect::Postgres)
-            && plan.repeatable
+        // Of a write, too: the refusal of a server that is no primary any more is no answer. And whatever it is, it may turn out before it
+        // runs that a prepared statement of it is outdated.
+        hold_back: (repeats || !plan.used.is_empty() || plan.prepares > 0)
             && core.tx == TxState::Idle
             && !exchange.is_mid_unit(),
         ask_gate: !replica && (plan.class == Class::Write || core.tx_wrote),
@@ -286,6 +321,23 @@ fn may_have_committed<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
     (plan.writes || core.tx_wrote) && !stays_open
 }
 
+// The server refused before anything left: the unit runs again, or its error is passed on.
+async fn refused<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    plan: &mut Plan,
+    attempt: &Attempt,
+    refusal: Box<Refusal>,
+) -> Option<Ended> {
+    let ended = supply::refused_in_time(core, exchange, plan, attempt, refusal).await;
+    if ended.is_none() {
+        // An error that was held back may tell of a write, too.
+        may_be_seen(core, plan);
+        exchange.release();
+    }
+    ended
+}
+
 async fn relay<E: Engine>(
     core: &mut Core<E>,
     exchange: &mut Box<E::Exchange>,
@@ -293,8 +345,8 @@ async fn relay<E: Engine>(
     plan: &mut Plan,
     attempt: &Attempt,
 ) -> Ended {
-    if exchange.is_moved()
-        && let Err(ended) = Box::pin(compare(core, exchange)).await
+    if supply::is_needed(core, exchange, plan)
+        && let Err(ended) = Box::pin(supply::ahead(core, exchange, plan)).await
     {
         return ended;
     }
@@ -333,17 +385,15 @@ async fn relay<E: Engine>(
                 exchange.noted();
             }
             Relay::Refused(refusal) => {
-                if !judge::repeats(core, plan, attempt, &refusal) {
-                    may_be_seen(core, plan);
-                    exchange.release();
-                    continue;
+                if let Some(ended) = Box::pin(refused(core, exchange, plan, attempt, refusal)).await {
+                    return ended;
                 }
-                return Box::pin(again(core, exchange, refusal)).await;
             }
-            Relay::More => match Box::pin(more(core, exchange, client, plan)).await {
-                Ok(()) => {}
-                Err(ended) => return ended,
-            },
+            Relay::More => {
+                if let Err(ended) = Box::pin(more(core, exchange, client, plan)).await {
+                    return ended;
+                }
+            }
             Relay::BackendLost(lost) => return Ended::Lost(lost),
             Relay::ClientLost => return Ended::ClientLost,
         }
@@ -354,34 +404,6 @@ fn unproved() -> ClientError {
     let text = "there is no primary: a replica answered that may lack the last writes";
     ClientError::new("01000", 1105, text)
         .hint("routing.reads_without_primary of the proxy's configuration says what becomes of such reads")
-}
-
-// The unit began on another server: what the client was told there of its statements must be true here, too.
-async fn compare<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange) -> Result<(), Ended> {
-    let Some(held) = &mut core.held else { return Err(Ended::Lost(Box::default())) };
-    match exchange.is_described_alike(&mut held.lease).await {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            if !core.must_keep() {
-                settle::give_back(core, clock::now());
-            }
-            let text = "this pipeline began on a replica that describes its statements otherwise than the primary does: it cannot move there";
-            let error = ClientError::new("40001", 1213, text)
-                .hint("send it again: the replica lags behind a change of the schema");
-            Err(Ended::Void(Box::new(error)))
-        }
-        Err(error) => Err(Ended::Lost(Box::new(Lost { reason: error.to_string(), ..Lost::default() }))),
-    }
-}
-
-// The rest of the answer is dropped, and the backend is free for others.
-async fn again<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, refusal: Box<Refusal>) -> Ended {
-    let Some(held) = &mut core.held else { return Ended::Lost(Box::default()) };
-    if poll_fn(|cx| exchange.poll_repeat(cx, &mut held.lease)).await.is_err() {
-        exchange.rewind();
-    }
-    settle::give_back(core, clock::now());
-    Ended::Again(refusal)
 }
 
 // What a reset brings back is what the client was greeted with, whatever the server's own values are.

@@ -95,7 +95,7 @@ impl Verdicts {
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let verdict = Arc::new(judge_uncached(text, context));
-        if verdict.effect.changes().is_empty() {
+        if verdict.effect.changes().is_empty() && verdict.names.is_empty() {
             self.shapes.insert(shape, Arc::clone(&verdict));
         }
         verdict
@@ -104,7 +104,11 @@ impl Verdicts {
     /// A node refused `text` as a write: its shape is one from now on, whatever its words say.
     pub fn learn_write(&self, text: &[u8], context: &Context<'_>) {
         let before = self.judge(text, context);
-        if before.class == Class::Write || text.len() > READ_MAX || !before.effect.changes().is_empty() {
+        if before.class == Class::Write
+            || text.len() > READ_MAX
+            || !before.effect.changes().is_empty()
+            || !before.names.is_empty()
+        {
             return;
         }
         let learnt = Verdict { class: Class::Write, reason: Reason::Learnt, ..Verdict::clone(&before) };

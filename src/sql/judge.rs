@@ -109,6 +109,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
     let command = outcomes.first().map_or("", |outcome| outcome.command);
     let ddl = outcomes.iter().any(|outcome| outcome.ddl);
     let outside = outcomes.iter().any(|outcome| outcome.outside);
+    let ends = outcomes.iter().any(|outcome| outcome.ends);
     let transaction = match outcomes.as_slice() {
         [one] => one.transaction,
         several if several.iter().any(|one| one.transaction != Transaction::None) => Transaction::Other,
@@ -126,6 +127,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
             relations.push(relation);
         }
     }
+    let names = outcomes.iter_mut().flat_map(|outcome| outcome.names.drain(..)).collect();
     let effect = match pin {
         Some(pin) if changes.is_empty() => Effect::Pins(pin.reason, pin.certainty),
         Some(pin) => Effect::Mixed(pin.reason, pin.certainty, changes.into()),
@@ -142,6 +144,8 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
         transaction,
         effect,
         relations: relations.into(),
+        names,
+        ends,
         ddl,
         repeatable: statements == 1 && transaction == Transaction::None && traceless && !outside,
     }

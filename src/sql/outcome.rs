@@ -1,7 +1,7 @@
 //! What one statement does, while it is being found out.
 
 use super::context::Context;
-use super::verdict::{Change, Reason, Relation, Transaction};
+use super::verdict::{Change, NameUse, Reason, Relation, Transaction};
 use crate::catalog::Does;
 use crate::engine::{Certainty, Class, Pin, PinReason};
 
@@ -15,9 +15,11 @@ pub(super) struct Outcome {
     pub(super) pin: Option<Pin>,
     pub(super) changes: Vec<Change>,
     pub(super) relations: Vec<Relation>,
+    pub(super) names: Vec<NameUse>,
     pub(super) ddl: bool,
     /// It calls what may act outside the database.
     pub(super) outside: bool,
+    pub(super) ends: bool,
 }
 
 impl Outcome {
@@ -31,8 +33,10 @@ impl Outcome {
             pin: None,
             changes: Vec::new(),
             relations: Vec::new(),
+            names: Vec::new(),
             ddl: false,
             outside: false,
+            ends: false,
         }
     }
 

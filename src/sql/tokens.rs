@@ -3,6 +3,7 @@
 use super::context::Lexing;
 use super::lexer::{Kind, Lexer};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A token with its text.
 #[derive(Debug, Clone, Copy)]
@@ -12,12 +13,19 @@ pub(super) struct Tok<'a> {
     pub(super) word: &'a str,
     /// The text as it stands.
     pub(super) raw: &'a [u8],
+    /// Where it begins in the text.
+    pub(super) start: usize,
 }
 
 /// The longest name that PostgreSQL keeps, in bytes.
 const NAME_MAX: usize = 63;
 
 impl<'a> Tok<'a> {
+    /// Where it stands in the text.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.start..self.start + self.raw.len()
+    }
+
     /// Whether it is this keyword.
     pub(super) fn is(&self, keyword: &str) -> bool {
         self.kind == Kind::Word && self.word == keyword
@@ -103,6 +111,7 @@ pub(super) fn read<'a>(text: &'a [u8], folded: &'a [u8], lexing: Lexing) -> Vec<
                 .and_then(|bytes| std::str::from_utf8(bytes).ok())
                 .unwrap_or("\u{fffd}"),
             raw: text.get(token.start..token.end).unwrap_or_default(),
+            start: token.start,
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 use crate::engine::{Certainty, Class, PinReason};
 
 pub use crate::catalog::Relation;
+use std::ops::Range;
 
 /// What a text (of one statement or several) does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,10 +24,43 @@ pub struct Verdict {
     /// Relations that the text names and that may run what their owner hung on them (triggers, rules, policies, defaults, checks,
     /// views): the catalog must clear them, else the backend may be dirty. `schema` is empty when not given.
     pub relations: Box<[Relation]>,
+    /// Names of prepared statements in it, where SQL's own PREPARE, EXECUTE and DEALLOCATE use them, in their order. A text with any never comes from
+    /// the cache.
+    pub names: Box<[NameUse]>,
+    /// Whether it may end what pins its session: a lock, a channel, a cursor, a temporary object.
+    pub ends: bool,
     /// Whether the text changes the catalog (any DDL).
     pub ddl: bool,
     /// Whether the text may be answered again on another node after a refusal: a single statement that is no transaction control.
     pub repeatable: bool,
+}
+
+/// A name of a prepared statement in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameUse {
+    /// What is done.
+    pub verb: NameVerb,
+    /// The name, unquoted; empty for all.
+    pub name: Box<str>,
+    /// Where it stands in the text, in bytes.
+    pub at: Range<usize>,
+    /// PREPARE: where what follows the name stands, to the statement's end; and in it, the statement that is prepared.
+    pub rest: Range<usize>,
+    /// See `rest`.
+    pub inner: Range<usize>,
+}
+
+/// What SQL does with the name of a prepared statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameVerb {
+    /// `PREPARE name`.
+    Prepare,
+    /// `EXECUTE name`, alone or behind EXPLAIN or CREATE TABLE … AS.
+    Execute,
+    /// `DEALLOCATE name`.
+    Deallocate,
+    /// `DEALLOCATE ALL`.
+    DeallocateAll,
 }
 
 /// What a text does to transactions.

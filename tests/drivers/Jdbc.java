@@ -77,6 +77,22 @@ public class Jdbc {
         try (PreparedStatement read = connection.prepareStatement("SELECT count(*) FROM jdbc")) {
             check(one(read) == 523);
         }
+        try (PreparedStatement read = connection.prepareStatement("SELECT * FROM jdbc WHERE id = 1");
+                Statement statement = connection.createStatement()) {
+            for (int n = 0; n < 20; n++) {
+                if (n % 8 == 7) {
+                    statement.execute("ALTER TABLE jdbc ADD COLUMN more" + n + " int DEFAULT 7");
+                }
+                try (ResultSet result = read.executeQuery()) {
+                    check(result.next() && result.getMetaData().getColumnCount() == 2 + (n + 1) / 8);
+                }
+            }
+            statement.execute("PREPARE by_sql (int) AS SELECT id FROM jdbc WHERE id = $1");
+            try (PreparedStatement run = connection.prepareStatement("EXECUTE by_sql(3)")) {
+                check(one(run) == 3);
+            }
+            statement.execute("DEALLOCATE by_sql");
+        }
     }
 
     static int one(PreparedStatement statement) throws SQLException {

@@ -29,6 +29,11 @@ async def whole(pool):
         await connection.copy_records_to_table(table, records=[(n, "copied") for n in range(5000, 6000)])
         statement = await connection.prepare(f"SELECT v FROM {table} WHERE id = $1")
         assert [await statement.fetchval(n) for n in (5000, 5999, 1)] == ["copied", "copied", "v1"]
+        for column in ("more", "still"):
+            assert column not in await connection.fetchrow(f"SELECT * FROM {table} WHERE id = $1", 1)
+            async with pool.acquire() as other:
+                await other.execute(f"ALTER TABLE {table} ADD COLUMN {column} int DEFAULT 7")
+            assert (await connection.fetchrow(f"SELECT * FROM {table} WHERE id = $1", 1))[column] == 7
 
 
 async def reads(pool):

@@ -44,4 +44,12 @@ with psycopg.connect(dsn, autocommit=True) as connection:
     connection.prepare_threshold = 0
     for n in range(5):
         assert connection.execute("SELECT id FROM py WHERE id = %s", (n,)).fetchone() == (n,)
+    for column in ("more", "still"):
+        before = connection.execute("SELECT * FROM py WHERE id = %s", (1,)).fetchone()
+        with psycopg.connect(dsn, autocommit=True) as other:
+            other.execute(f"ALTER TABLE py ADD COLUMN {column} int DEFAULT 7")
+        assert connection.execute("SELECT * FROM py WHERE id = %s", (1,)).fetchone() == (*before, 7)
+    connection.execute("PREPARE by_sql (int) AS SELECT v FROM py WHERE id = $1")
+    assert connection.execute("EXECUTE by_sql(3)").fetchone() == ("v3",)
+    connection.execute("DEALLOCATE by_sql")
 sys.stdout.write("ok")

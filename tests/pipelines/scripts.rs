@@ -98,7 +98,7 @@ fn function_call(oid: u32) -> Vec<u8> {
 
 /// All conversations.
 pub fn scripts() -> Vec<Script> {
-    [pipelines(), moved(), errors(), simple(), prepared(), portals(), copies(), odd()]
+    [pipelines(), moved(), errors(), simple(), prepared(), by_sql(), portals(), copies(), odd()]
         .into_iter()
         .flatten()
         .collect()
@@ -909,6 +909,167 @@ fn prepared() -> Vec<Script> {
             ],
         ),
     ]
+}
+
+/// Each text a unit.
+fn texts(name: &'static str, texts: &[&str]) -> Script {
+    Script { name, steps: texts.iter().map(|text| (query(text), "Z")).collect() }
+}
+
+fn by_sql() -> Vec<Script> {
+    let unit = |parts: &[Vec<u8>]| (all(&[all(parts), sync()]), "Z");
+    vec![
+        texts(
+            "SQL prepares, runs and drops",
+            &[
+                "PREPARE s (int) AS SELECT v FROM t WHERE id = $1",
+                "EXECUTE s(1)",
+                "EXECUTE s(2)",
+                "EXECUTE s(1, 2)",
+                "EXECUTE s('x')",
+                "PREPARE s AS SELECT 1",
+                "PREPARE s AS SELECT nothing",
+                "PREPARE s AS SELEC",
+                "EXECUTE s(3)",
+                "DEALLOCATE s",
+                "EXECUTE s(1)",
+                "DEALLOCATE s",
+                "PREPARE s AS SELECT 'other'",
+                "EXECUTE s",
+                "DEALLOCATE PREPARE ALL",
+                "EXECUTE s",
+            ],
+        ),
+        texts(
+            "errors point into the client's own text",
+            &[
+                "PREPARE s (int) AS SELECT nothing FROM t",
+                "/* \u{e9}\u{e9} */ PREPARE s (int) AS SELECT $1 + FROM t",
+                "PREPARE s (int) AS SELECT $1",
+                "/* \u{e9} */ EXECUTE s(nothing)",
+                "EXECUTE s(1 +)",
+                "PREPARE a_rather_long_name_of_a_statement AS SELECT 1; SELECT nothing",
+                "SELECT 1; EXECUTE s(2), 3",
+                "EXECUTE s(1); EXECUTE s(nothing)",
+            ],
+        ),
+        texts(
+            "no rollback undoes a PREPARE, and a failed one prepares nothing",
+            &[
+                "BEGIN",
+                "PREPARE s AS SELECT 1",
+                "PREPARE s2 AS SELECT nothing",
+                "EXECUTE s",
+                "ROLLBACK",
+                "EXECUTE s",
+                "EXECUTE s2",
+                "BEGIN",
+                "DEALLOCATE s",
+                "ROLLBACK",
+                "EXECUTE s",
+                "BEGIN",
+                "SELECT 1/0",
+                "PREPARE s AS SELECT 2",
+                "DEALLOCATE s",
+                "DEALLOCATE ALL",
+                "ROLLBACK",
+                "EXECUTE s",
+            ],
+        ),
+        texts(
+            "several in one text",
+            &[
+                "PREPARE s AS SELECT 1; EXECUTE s; EXECUTE s; DEALLOCATE s",
+                "PREPARE s AS SELECT 1; SELECT 1/0; PREPARE s2 AS SELECT 2",
+                "EXECUTE s; EXECUTE s2",
+                "DEALLOCATE s; PREPARE s AS SELECT 1; EXECUTE s",
+                "DEALLOCATE s; EXECUTE s",
+                "DEALLOCATE nobody; SELECT 1",
+                "PREPARE s AS SELECT 1; PREPARE s2 AS SELECT 1; EXECUTE s; DEALLOCATE s",
+                "EXECUTE s2",
+                "DEALLOCATE ALL; PREPARE s AS SELECT 3; EXECUTE s; EXECUTE s2",
+                "EXECUTE s",
+                "SELECT 1; DEALLOCATE ALL; SELECT 1/0",
+                "EXECUTE s",
+            ],
+        ),
+        texts(
+            "what is run is what was prepared",
+            &[
+                "PREPARE s (int) AS INSERT INTO t VALUES ($1, 'by SQL')",
+                "EXECUTE s(7)",
+                "EXECUTE s(7)",
+                "EXPLAIN (COSTS off) EXECUTE s(8)",
+                "PREPARE s2 AS SELECT id FROM t ORDER BY id",
+                "EXECUTE s2",
+                "EXPLAIN (COSTS off) EXECUTE s2",
+                "BEGIN; CREATE TABLE made AS EXECUTE s2; SELECT id + 0 FROM made; ROLLBACK",
+                "BEGIN READ ONLY; EXECUTE s2; EXECUTE s(9)",
+                "ROLLBACK",
+                "EXECUTE nobody",
+                "EXPLAIN EXECUTE nobody",
+            ],
+        ),
+        Script {
+            name: "SQL and the protocol share one space of names",
+            steps: vec![
+                unit(&[parse("s", "SELECT v FROM t WHERE id = $1::int"), parse("Two Words", "SELECT 2")]),
+                (query("EXECUTE s(1)"), "Z"),
+                (query("EXECUTE \"Two Words\""), "Z"),
+                (query("PREPARE s AS SELECT 1"), "Z"),
+                (query("PREPARE s2 (int) AS SELECT id FROM t WHERE id = $1"), "Z"),
+                unit(&[describe(b'S', "s2"), call("s2", &["1"])]),
+                unit(&[parse("s2", "SELECT 1")]),
+                unit(&[parse("s2", "SELEC")]),
+                unit(&[parse("s", "SELECT nothing")]),
+                unit(&[close("s2")]),
+                (query("EXECUTE s2(1)"), "Z"),
+                (query("DEALLOCATE s"), "Z"),
+                unit(&[call("s", &["1"])]),
+                (query("PREPARE s AS VALUES (1)"), "Z"),
+                unit(&[bind("", "s", &[]), describe(b'P', ""), execute("", 0)]),
+                (query("DEALLOCATE ALL"), "Z"),
+                unit(&[call("s", &[])]),
+            ],
+        },
+        Script {
+            name: "SQL's own by the protocol",
+            steps: vec![
+                unit(&[run("PREPARE s (int) AS SELECT v FROM t WHERE id = $1")]),
+                unit(&[run("EXECUTE s(2)")]),
+                unit(&[parse("", "EXECUTE s(1)"), describe(b'S', ""), call("", &[])]),
+                unit(&[run("PREPARE s2 AS SELECT 1"), run("EXECUTE s2"), run("DEALLOCATE s2")]),
+                unit(&[run("EXECUTE s2")]),
+                unit(&[parse("run", "EXECUTE s(3)")]),
+                unit(&[call("run", &[]), call("run", &[])]),
+                unit(&[run("DEALLOCATE s")]),
+                unit(&[call("run", &[])]),
+                (query("PREPARE s (int) AS SELECT $1 + 1"), "Z"),
+                unit(&[call("run", &[])]),
+                unit(&[run("PREPARE s AS SELECT 1")]),
+                unit(&[run("PREPARE s3 AS SELECT nothing")]),
+                unit(&[run("EXECUTE s(nothing)")]),
+                unit(&[run("DEALLOCATE ALL")]),
+                unit(&[run("EXECUTE s(1)")]),
+            ],
+        },
+        Script {
+            name: "what is skipped behind an error leaves the unnamed statement",
+            steps: vec![
+                unit(&[parse("", "SELECT 1")]),
+                unit(&[run_named("nobody"), parse("", "SELECT 2")]),
+                unit(&[call("", &[])]),
+                unit(&[run_named("nobody"), close("")]),
+                unit(&[call("", &[])]),
+                unit(&[parse("", "SELEC")]),
+                unit(&[call("", &[])]),
+            ],
+        },
+    ]
+}
+
+fn run_named(name: &str) -> Vec<u8> {
+    call(name, &[])
 }
 
 fn portals() -> Vec<Script> {

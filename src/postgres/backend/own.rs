@@ -1,8 +1,6 @@
 //! Units of our own on a backend, between those of clients: nothing of them reaches a client, nothing of a client's is lost in them.
 
-use super::super::names::Name;
 use super::super::said::state;
-use super::super::told::Description;
 use super::super::wire;
 use super::Backend;
 use std::io;
@@ -48,15 +46,12 @@ impl Backend {
         self.stream.write_all(bytes).await?;
         self.stream.flush().await?;
         let mut answer = OwnAnswer { rows: Vec::new(), settings: Vec::new(), error: None };
-        let mut told = Vec::new();
         loop {
             let (tag, body) = self.message().await?;
             match tag {
                 b'D' => answer.rows.push(row(&body)),
                 b'S' => answer.settings.extend(setting(&body)),
                 b'E' => answer.error = Some(wire::ServerError::parse(&body)),
-                // A notification is the client's: it reads it after this.
-                b'A' => wire::message(&mut told, tag, |out| out.extend_from_slice(&body)),
                 b'Z' => {
                     self.tx = state(&body).ok_or(io::ErrorKind::InvalidData)?;
                     break;
@@ -64,7 +59,6 @@ impl Backend {
                 _ => {}
             }
         }
-        self.unread.splice(0..0, told);
         for (name, value) in &answer.settings {
             self.heard(name, value);
         }
@@ -85,73 +79,29 @@ impl Backend {
         }
     }
 
-    /// Prepares statements anew, and compares what the server says of them with what a client was told, byte for byte: a unit of its own, like
-    /// [`Backend::own`].
-    pub(in super::super) async fn describes_alike(
-        &mut self,
-        told: impl Iterator<Item = &Description>,
-    ) -> io::Result<bool> {
-        let told: Vec<&Description> = told.collect();
-        let mut bytes = Vec::new();
-        for (index, description) in told.iter().enumerate() {
-            let statement = &description.statement;
-            let name = Name::of(statement.id);
-            let name = if description.anonymous { b"".as_slice() } else { name.as_bytes() };
-            if !description.anonymous
-                && !self.statements.remove(statement.id)
-                && let Some(oldest) = self.statements.overflow(index)
-            {
-                wire::close(&mut bytes, b'S', Name::of(oldest).as_bytes());
-            }
-            wire::close(&mut bytes, b'S', name);
-            wire::message(&mut bytes, b'P', |out| {
-                out.extend_from_slice(name);
-                out.push(0);
-                out.extend_from_slice(&statement.body);
-            });
-            wire::describe(&mut bytes, b'S', name);
-        }
-        wire::sync(&mut bytes);
-        self.stream.write_all(&bytes).await?;
-        self.stream.flush().await?;
-        let (mut prepared, mut described, mut said, mut alike) = (told.iter(), told.iter(), Vec::new(), true);
+    /// One message of an answer of our own. What a session that listens is notified of meanwhile is kept: it reads it after this.
+    pub(in super::super) async fn message(&mut self) -> io::Result<(u8, Vec<u8>)> {
         loop {
-            let (tag, body) = self.message().await?;
-            match tag {
-                b'1' => match prepared.next() {
-                    Some(description) if description.anonymous => {
-                        self.anonymous = Some(description.statement.id);
-                    }
-                    Some(description) => self.statements.insert(description.statement.id),
-                    None => {}
-                },
-                b't' | b'T' | b'n' => {
-                    wire::message(&mut said, tag, |out| out.extend_from_slice(&body));
-                    if tag != b't' {
-                        alike &= described.next().is_some_and(|description| description.bytes == said);
-                        said.clear();
-                    }
-                }
-                b'E' => alike = false,
-                b'Z' => break,
-                _ => {}
+            let mut header = [0; 5];
+            self.read_exact(&mut header).await?;
+            let [tag, a, b, c, d] = header;
+            let length = usize::try_from(i32::from_be_bytes([a, b, c, d])).unwrap_or(0);
+            if !(4..=OWN_ANSWER_MAX).contains(&length) {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a message with an invalid length"));
             }
+            let mut body = vec![0; length - 4];
+            self.read_exact(&mut body).await?;
+            if tag == b'A' {
+                self.notified.extend_from_slice(&header);
+                self.notified.extend_from_slice(&body);
+                continue;
+            }
+            if tag == b'Z' {
+                self.notified.append(&mut self.unread);
+                self.unread.append(&mut self.notified);
+            }
+            return Ok((tag, body));
         }
-        Ok(alike)
-    }
-
-    // One message of an answer of our own.
-    async fn message(&mut self) -> io::Result<(u8, Vec<u8>)> {
-        let mut header = [0; 5];
-        self.read_exact(&mut header).await?;
-        let [tag, a, b, c, d] = header;
-        let length = usize::try_from(i32::from_be_bytes([a, b, c, d])).unwrap_or(0);
-        if !(4..=OWN_ANSWER_MAX).contains(&length) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a message with an invalid length"));
-        }
-        let mut body = vec![0; length - 4];
-        self.read_exact(&mut body).await?;
-        Ok((tag, body))
     }
 }
 

@@ -2,10 +2,13 @@
 
 use super::super::backend::Backend;
 use super::super::compose::compose;
+use super::super::names;
 use super::super::request::{End, bound_text};
 use super::super::told::Description;
 use super::{CLIENT_ROOM, Copy, Exchange, KEEP, Phase, Prelude};
-use crate::engine::seam::{Answer, Exchange as Seam, Inbound, Lost, Part, Relay, Resolution, Treatment};
+use crate::engine::seam::{
+    Answer, Confirmed, Edited, Exchange as Seam, Inbound, Lost, Part, Relay, Renamed, Resolution, Treatment,
+};
 use crate::engine::tracked::Tracked;
 use crate::engine::{TxState, Unasked};
 use crate::error::ClientError;
@@ -223,6 +226,10 @@ impl Seam for Exchange {
         }
     }
 
+    fn edit(text: &[u8], renamed: &[Renamed]) -> Edited {
+        names::edit(text, renamed)
+    }
+
     fn poll_relay(
         &mut self,
         cx: &mut Context<'_>,
@@ -308,7 +315,7 @@ impl Seam for Exchange {
         &mut self.reply.settings
     }
 
-    fn confirmed(&self) -> &[u16] {
+    fn confirmed(&self) -> &Confirmed {
         &self.reply.confirmed
     }
 

@@ -74,12 +74,12 @@ fn said() -> impl Strategy<Value = Said> {
             .prop_map(|tag| Said::Plain(b'C', [tag.as_bytes(), &[0]].concat())),
         1 => prop::sample::select(&["TimeZone", "in_hot_standby"][..]).prop_map(Said::Setting),
         1 => prop::sample::select(&[SERVER, 12][..]).prop_map(Said::Notification),
-        1 => (0_u16..9, prop::option::of(1_u64..9))
+        1 => (0_u32..9, prop::option::of(1_u64..9))
             .prop_map(|(part, statement)| Said::Parse(ParseReply::Client { part, statement })),
         1 => (1_u64..9).prop_map(|id| Said::Parse(ParseReply::Ours(id))),
         1 => (1_u64..9).prop_map(|id| Said::Parse(ParseReply::OursAnonymous(id))),
         1 => prop_oneof![
-            (0_u16..9).prop_map(CloseReply::Client), Just(CloseReply::Ours), (0_u16..9).prop_map(CloseReply::BecomesParse)
+            (0_u32..9).prop_map(CloseReply::Client), Just(CloseReply::Ours), (0_u32..9).prop_map(CloseReply::BecomesParse)
         ].prop_map(Said::Close),
     ]
 }
@@ -142,14 +142,14 @@ proptest! {
         let mut reply = Reply { treatment, alias: (CLIENT, SERVER), ..Reply::default() };
         for one in &said {
             match one {
-                Said::Parse(expected) => reply.parses.push_back(*expected),
+                Said::Parse(expected) => reply.expect_parse(*expected),
                 Said::Close(expected) => reply.closes.push_back(*expected),
                 _ => {}
             }
         }
         // What was sent behind a failure is never answered.
         if fails {
-            reply.parses.push_back(ParseReply::Ours(99));
+            reply.expect_parse(ParseReply::Ours(99));
             reply.closes.push_back(CloseReply::Ours);
         }
         let told = message(b'S', b"TimeZone\0UTC\0");
@@ -286,7 +286,7 @@ fn the_error_for_a_name_that_exists_stands_for_the_marker_s() {
             error("ERROR", "26000", "prepared statement \"b\" does not exist"),
         ),
     ] {
-        let mut reply = Reply { duplicate: Some(instead.clone().into()), ..Reply::default() };
+        let mut reply = Reply { instead: Some(instead.clone().into()), ..Reply::default() };
         let mut down = Buffer::default();
         down.extend(&error("ERROR", "26000", &text));
         assert_eq!(reply.advance(&mut down), Step::NeedBytes);

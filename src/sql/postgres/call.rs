@@ -47,7 +47,10 @@ pub(super) fn apply(
     match deed {
         Some(Deed::Harmless | Deed::Keyword) => {}
         Some(Deed::Local) => out.local(name),
-        Some(Deed::Write) => out.write(function()),
+        Some(Deed::Write) => {
+            out.write(function());
+            out.ends |= name.starts_with("pg_advisory_unlock");
+        }
         Some(Deed::Sequence | Deed::Connection) => {
             out.write(function());
             out.pin(PinReason::Sequence, Certainty::Known);

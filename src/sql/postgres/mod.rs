@@ -2,6 +2,7 @@
 
 mod call;
 mod modify;
+mod prepared;
 mod query;
 mod setting;
 mod statement;

@@ -1,4 +1,4 @@
-//! `SET`, `RESET`, `SHOW`, `DISCARD`, `DEALLOCATE` and `set_config`: what they change, exactly, or that it is not known.
+//! `SET`, `RESET`, `SHOW`, `DISCARD` and `set_config`: what they change, exactly, or that it is not known.
 
 use super::Env;
 use super::query::walk;
@@ -323,23 +323,6 @@ pub(super) fn discard(toks: &[Tok<'_>]) -> Outcome {
         _ => return Outcome::unknown("DISCARD"),
     };
     Outcome::change("DISCARD", change)
-}
-
-/// `DEALLOCATE [PREPARE] {name | ALL}`.
-pub(super) fn deallocate(toks: &[Tok<'_>]) -> Outcome {
-    let mut reader = Reader::new(toks, 1);
-    if toks.len() > 2 {
-        reader.eat("prepare");
-    }
-    let change = if reader.eat("all") {
-        Change::DeallocateAll
-    } else {
-        match reader.next().and_then(Tok::name) {
-            Some(name) => Change::Deallocate(name.into()),
-            None => return Outcome::unknown("DEALLOCATE"),
-        }
-    };
-    if reader.done() { Outcome::change("DEALLOCATE", change) } else { Outcome::unknown("DEALLOCATE") }
 }
 
 /// A SELECT whose whole effect is one on the session: `set_config` with constants or bound values among other items that

@@ -1,7 +1,7 @@
 //! Every command of PostgreSQL, by its first word.
 
 use super::query::walk;
-use super::{Env, setting, transaction, utility};
+use super::{Env, prepared, setting, transaction, utility};
 use crate::engine::{Certainty, Class, PinReason};
 use crate::sql::lexer::Kind;
 use crate::sql::outcome::Outcome;
@@ -41,7 +41,7 @@ pub(super) fn judge(toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
         "reset" => setting::reset(toks),
         "show" => setting::show(toks),
         "discard" => setting::discard(toks),
-        "deallocate" => setting::deallocate(toks),
+        "deallocate" => prepared::deallocate(toks),
         _ => session(first.word, toks, env),
     }
 }
@@ -54,20 +54,20 @@ fn session(word: &str, toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
         "move" => Outcome::read("MOVE"),
         "close" => match second {
             Some(tok) if tok.is("all") && toks.len() == 2 => Outcome::change("CLOSE", Change::CloseAll),
-            _ => Outcome::read("CLOSE"),
+            _ => Outcome { ends: true, ..Outcome::read("CLOSE") },
         },
         "prepare" if second.is_some_and(|tok| tok.is("transaction")) => {
             Outcome { transaction: Transaction::Other, ..Outcome::command("PREPARE TRANSACTION") }
         }
-        "prepare" => Outcome::command("PREPARE").pinning(PinReason::SqlPrepare, Certainty::Known),
-        "execute" => Outcome::command("EXECUTE").pinning(PinReason::SqlPrepare, Certainty::Known),
+        "prepare" => prepared::prepare(toks),
+        "execute" => prepared::execute(toks, env),
         "listen" => Outcome::command("LISTEN").pinning(PinReason::Listen, Certainty::Known),
         "unlisten" => match second {
             Some(tok) if tok.is_operator("*") && toks.len() == 2 => {
                 Outcome::change("UNLISTEN", Change::Unlisten)
             }
             // The other channels are listened to as before.
-            _ => Outcome::change("UNLISTEN", Change::Local),
+            _ => Outcome { ends: true, ..Outcome::change("UNLISTEN", Change::Local) },
         },
         "load" => Outcome::command("LOAD").pinning(PinReason::Load, Certainty::Known),
         "call" => call(toks, env),

@@ -24,7 +24,7 @@ pub(super) fn judge(word: &str, toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
         "refresh" => refresh(toks, env),
         "create" => create(toks, env),
         "alter" => alter(toks, env),
-        "drop" => ddl("DROP", toks, env),
+        "drop" => Outcome { ends: true, ..ddl("DROP", toks, env) },
         "comment" => Outcome::ddl("COMMENT", env.context),
         "grant" => Outcome::ddl("GRANT", env.context),
         "revoke" => Outcome::ddl("REVOKE", env.context),
@@ -214,7 +214,11 @@ fn create_as(toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
     });
     match body.and_then(|at| toks.get(at + 1..)).filter(|body| !body.is_empty()) {
         Some(body) if body.first().is_some_and(|tok| tok.is("execute")) => {
-            outcome.pin(PinReason::SqlPrepare, Certainty::Known);
+            let run = super::prepared::execute(body, env);
+            outcome.names = run.names;
+            if let Some(pin) = run.pin {
+                outcome.pin(pin.reason, pin.certainty);
+            }
         }
         Some(body) => walk(body, env, &mut outcome),
         None => outcome.pin(PinReason::Unknown, Certainty::Possible),

@@ -89,7 +89,7 @@ proptest! {
         head in proptest::sample::select(vec![
             "insert into t values (1)", "update t set a = 1", "delete from t", "merge into t using s on true when matched then delete",
             "truncate t", "create table t (a int)", "drop table t", "alter table t add b int", "grant select on t to r",
-            "copy t from stdin", "call p()", "do 'x'", "vacuum", "lock table t", "notify c", "listen c", "execute p",
+            "copy t from stdin", "call p()", "do 'x'", "vacuum", "lock table t", "notify c", "listen c", "execute p(nextval('s'))",
             "select 1 for update", "select 1 into t", "with x as (delete from t returning 1) select 1",
         ]),
         before in proptest::sample::select(vec!["", " ", "\n\t", "/* c */", "-- c\n", ";", "select 1;", "begin;", "set a.b = 'c';", "/*/**/*/"]),

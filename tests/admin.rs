@@ -231,7 +231,7 @@ async fn it_is_told_why_a_statement_goes_where_it_goes() {
     );
     let text = String::from_utf8(told.stdout).unwrap();
     assert!(
-        text.contains("write") && text.contains("sequence"),
+        text.contains("write") && text.contains("nextval"),
         "{text}{}",
         String::from_utf8_lossy(&told.stderr)
     );

@@ -158,3 +158,48 @@ async fn secrets_are_as_long_as_the_servers() {
         assert_eq!(client.value("SELECT 1").await, "1");
     }
 }
+
+/// The id that a session knows itself by is the one that it was greeted with, in every form; and others can cancel and end it by that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_are_named_by_the_ids_that_they_know() {
+    let (servers, database, primacy) = instance(2).await;
+    let mut client = Raw::connect(&database, primacy.port).await;
+    let mut other = Raw::connect(&database, primacy.port).await;
+    let id = client.pid;
+    for text in [
+        "SELECT pg_backend_pid()",
+        "select pg_catalog.pg_backend_pid() AS me;",
+        "BEGIN; SELECT 1",
+        "SELECT pg_backend_pid()",
+        "ROLLBACK",
+    ] {
+        if text.contains("pid") {
+            assert_eq!(client.value(text).await, id.to_string(), "{text}");
+        } else {
+            client.run(text).await;
+        }
+    }
+    // A driver that asks for binary results.
+    let driver = database.connect("127.0.0.1", primacy.port).await.unwrap();
+    let own: i32 = driver.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    assert_eq!(other.value(&format!("SELECT pg_cancel_backend({own})")).await, "t");
+    let ended: bool = driver.query_one(&format!("SELECT pg_cancel_backend({id})"), &[]).await.unwrap().get(0);
+    assert!(ended, "an idle session is there, and nothing is cancelled");
+
+    start(&mut client, LONG).await;
+    runs(servers, &database, "pg_sleep").await;
+    assert_eq!(other.value(&format!("SELECT pg_cancel_backend({id})")).await, "t");
+    assert_eq!(sqlstate(&client.read_until("Z").await).as_deref(), Some("57014"));
+    // Nobody's, a server's own process, a stranger's.
+    assert_eq!(other.value("SELECT pg_cancel_backend(2147483646)").await, "f");
+    assert_eq!(other.fails("SELECT pg_terminate_backend(1)").await, "0A000");
+    let strange = servers.fresh_database().await;
+    let mut stranger = Raw::connect(&strange, primacy.port).await;
+    assert_eq!(stranger.fails(&format!("SELECT pg_terminate_backend({id})")).await, "42501");
+    assert_eq!(other.fails(&format!("SELECT pg_cancel_backend({})", other.pid)).await, "57014");
+
+    assert_eq!(other.value(&format!("SELECT pg_terminate_backend({id}) AS gone")).await, "t");
+    assert_eq!(sqlstate(&client.read_until("E$").await).as_deref(), Some("57P01"));
+    let said = other.query(&format!("SELECT pg_terminate_backend({})", other.pid)).await;
+    assert_eq!(sqlstate(&said).as_deref(), Some("57P01"));
+}

@@ -139,6 +139,35 @@ async fn sequences_answer_as_on_one_connection_or_fail() {
     }
 }
 
+/// A session has its own values as long as nobody else has had its connection; who is seen to ask keeps it from its first write on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_values_of_sequences_are_kept_for_who_asks() {
+    let (servers, database, primacy) = one_backend().await;
+    let mut a = Raw::try_connect(&database, primacy.port, &[("application_name", "asks")]).await.unwrap();
+    let mut b = Raw::try_connect(&database, primacy.port, &[("application_name", "draws")]).await.unwrap();
+    let owner = database.connect("127.0.0.1", servers.endpoints[0].port).await.unwrap();
+    let objects = "CREATE SEQUENCE s; CREATE TABLE ids (id int DEFAULT nextval('s'), by text)";
+    owner.batch_execute(objects).await.unwrap();
+    let given = a.value("SELECT nextval('s')").await;
+    assert_eq!(primacy_pins(&primacy).await, 0, "to draw pins nothing");
+    assert_eq!(a.value("SELECT currval('s')").await, given, "nobody had the connection meanwhile");
+    assert_eq!(a.value("SELECT lastval()").await, given);
+    b.run("INSERT INTO ids (by) VALUES ('b')").await;
+    assert_eq!(a.fails("SELECT currval('s')").await, "55000");
+    // Its like are known by now: a value that is drawn is there when it is asked for.
+    let mut again = Raw::try_connect(&database, primacy.port, &[("application_name", "asks")]).await.unwrap();
+    for _ in 0..3 {
+        let given = again.value("INSERT INTO ids (by) VALUES ('a') RETURNING id").await;
+        b.run("INSERT INTO ids (by) VALUES ('b')").await;
+        assert_eq!(again.value("SELECT currval('s')").await, given);
+        assert_eq!(b.fails("SELECT setval('nothing', 1)").await, "42P01");
+    }
+    assert_eq!(primacy_pins(&primacy).await, 1, "and who does not ask keeps nothing");
+    again.run("DISCARD SEQUENCES").await;
+    eventually("the pin ends", async || (primacy_pins(&primacy).await == 0).then_some(())).await;
+    assert_eq!(again.fails("SELECT lastval()").await, "55000");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[allow(clippy::too_many_lines, reason = "a list of ways to die")]
 async fn a_client_killed_anywhere_leaves_a_clean_pool() {

@@ -1,5 +1,6 @@
 //! The seam: the traits that an engine implements, and the neutral words that cross it.
 
+pub mod answer;
 pub mod cancel;
 pub mod carrier;
 pub mod catalog;
@@ -18,4 +19,6 @@ pub mod words;
 pub use catalog::CatalogLoader;
 pub use position::Position;
 pub use probe::{Observation, Part, Probe, ProbeError};
-pub use words::{Certainty, Class, Dirt, Epoch, NodeId, NodeSet, PROBED, Pin, PinReason, TxState, Unasked};
+pub use words::{
+    Certainty, Class, Dirt, Drawn, Epoch, NodeId, NodeSet, PROBED, Pin, PinReason, TxState, Unasked,
+};

@@ -6,7 +6,7 @@ use super::carrier::Carrier;
 use super::identity::Credentials;
 use super::pooled::Pooled;
 use super::tracked::Tracked;
-use super::words::{Class, Dialect, Dirt, PinReason, TxState, Unasked};
+use super::words::{Class, Dialect, Dirt, Drawn, PinReason, TxState, Unasked};
 use crate::clock::Tick;
 use crate::config::settings::{Cluster, Node};
 use crate::error::{ClientError, Fault, Retry};
@@ -16,6 +16,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+pub use super::answer::{Answer, Scalar};
 pub use super::prepared::{Confirmed, Edited, Form, PREFIX, Prepared, Renamed, Resolution};
 
 /// One database protocol, seen from a session.
@@ -326,29 +327,6 @@ pub trait Exchange: Default + Send + Sync + 'static {
 /// Settings that a server reported, by name in its own spelling.
 pub type Reported = Vec<(Box<str>, Box<str>)>;
 
-/// An answer that the proxy gives by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer<'a> {
-    /// A statement without rows.
-    Done(&'a str),
-    /// One row of one text column.
-    Row {
-        /// The column's name.
-        column: &'a str,
-        /// Its value.
-        value: &'a str,
-    },
-    /// Nothing but white space and comments.
-    Empty,
-    /// A column of text rows (`EXPLAIN ROUTE`).
-    Rows {
-        /// The column's name.
-        column: &'a str,
-        /// The rows.
-        values: &'a [String],
-    },
-}
-
 /// What a new backend said of the server it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Birth {
@@ -442,8 +420,11 @@ pub trait Backend: Pooled + Carrier + Sync + Sized {
     /// Something ran on it that leaves `dirt`.
     fn soil(&mut self, dirt: Dirt);
 
-    /// Marks that a statement may have advanced a sequence; [`Backend::discard_sequences`] clears it.
-    fn sequences(&mut self) -> &mut bool;
+    /// Whose values of sequences it remembers; [`Backend::discard_sequences`] clears it.
+    fn drawn(&self) -> Drawn;
+
+    /// A statement may have changed that.
+    fn set_drawn(&mut self, drawn: Drawn);
 
     /// Every prepared statement on it is gone: the client's own `DISCARD ALL` ran there.
     fn forget_statements(&mut self);

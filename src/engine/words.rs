@@ -183,6 +183,36 @@ impl PinReason {
     ];
 }
 
+/// Whose values of sequences a backend remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Drawn {
+    /// Nobody's.
+    #[default]
+    Nobodys,
+    /// Only this client's.
+    By(u32),
+    /// Several clients'.
+    Several,
+}
+
+impl Drawn {
+    /// After a statement of `client` may have drawn one.
+    #[must_use]
+    pub fn and(self, client: u32) -> Self {
+        match self {
+            Self::Nobodys => Self::By(client),
+            Self::By(same) if same == client => self,
+            Self::By(_) | Self::Several => Self::Several,
+        }
+    }
+
+    /// Whether `client` could see somebody else's.
+    #[must_use]
+    pub fn is_strange_to(self, client: u32) -> bool {
+        !matches!(self, Self::Nobodys) && self != Self::By(client)
+    }
+}
+
 /// Kinds of state that a backend can be asked about: while nothing else pins, such a pin ends when the backend says that none is left.
 pub const PROBED: [PinReason; 4] =
     [PinReason::TempObject, PinReason::AdvisoryLock, PinReason::Listen, PinReason::HoldCursor];

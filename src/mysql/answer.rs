@@ -2,7 +2,7 @@
 
 use super::wire::{self, status};
 use crate::engine::TxState;
-use crate::engine::seam::Answer;
+use crate::engine::seam::{Answer, Scalar};
 
 /// The answers to one command, in packets numbered from `sequence` on.
 pub(super) fn answers(
@@ -20,6 +20,13 @@ pub(super) fn answers(
             Answer::Done(_) | Answer::Empty => wire::packets(&mut out, sequence, &wire::ok(0, status)),
             Answer::Row { column, value } => {
                 rows(&mut out, sequence, column, [*value].into_iter(), (deprecates_eof, status))
+            }
+            Answer::Value { column, value } => {
+                let value = match value {
+                    Scalar::Int(number) => number.to_string(),
+                    Scalar::Bool(value) => u8::from(*value).to_string(),
+                };
+                rows(&mut out, sequence, column, [value.as_str()].into_iter(), (deprecates_eof, status))
             }
             Answer::Rows { column, values } => {
                 let values = values.iter().map(String::as_str);

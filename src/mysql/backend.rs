@@ -11,7 +11,7 @@ use crate::engine::identity::Credentials;
 use crate::engine::pooled::Pooled;
 use crate::engine::seam::{self, Birth, CancelTarget, Identity, OpenError};
 use crate::engine::tracked::Tracked;
-use crate::engine::{Dirt, TxState};
+use crate::engine::{Dirt, Drawn, TxState};
 use crate::error::{ClientError, Fault, Retry};
 use crate::net::stream::Stream;
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ pub struct Backend {
     tx: TxState,
     tracked: Arc<Tracked>,
     dirt: Dirt,
-    sequences: bool,
+    drawn: Drawn,
     born: Tick,
 }
 
@@ -164,7 +164,7 @@ impl seam::Backend for Backend {
             tx: TxState::Idle,
             tracked: Arc::default(),
             dirt: Dirt::Clean,
-            sequences: false,
+            drawn: Drawn::Nobodys,
             born: clock::now(),
         };
         Ok((backend, birth))
@@ -194,13 +194,13 @@ impl seam::Backend for Backend {
         self.tx = if flags & status::IN_TRANSACTION == 0 { TxState::Idle } else { TxState::Open };
         self.tracked = Arc::default();
         self.dirt = Dirt::Clean;
-        self.sequences = false;
+        self.drawn = Drawn::Nobodys;
         Ok(())
     }
 
     // Each session's own values went with its reset.
     async fn discard_sequences(&mut self) -> io::Result<()> {
-        self.sequences = false;
+        self.drawn = Drawn::Nobodys;
         Ok(())
     }
 
@@ -212,8 +212,12 @@ impl seam::Backend for Backend {
         self.dirt = self.dirt.max(dirt);
     }
 
-    fn sequences(&mut self) -> &mut bool {
-        &mut self.sequences
+    fn drawn(&self) -> Drawn {
+        self.drawn
+    }
+
+    fn set_drawn(&mut self, drawn: Drawn) {
+        self.drawn = drawn;
     }
 
     fn forget_statements(&mut self) {}

@@ -12,7 +12,7 @@ use crate::config::settings::{Cluster, Node};
 use crate::engine::pooled::Pooled;
 use crate::engine::seam::{self, Birth, CancelTarget, Identity, OpenError, Prepared};
 use crate::engine::tracked::{Customs, Tracked};
-use crate::engine::{Dirt, TxState};
+use crate::engine::{Dirt, Drawn, TxState};
 use crate::error::{ClientError, Fault, Retry};
 use crate::net::stream::Stream;
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ pub struct Backend {
     /// The same at its birth.
     own_parameters: Box<[(Box<str>, Box<str>)]>,
     dirt: Dirt,
-    sequences: bool,
+    drawn: Drawn,
     opened: Tick,
 }
 
@@ -167,7 +167,7 @@ impl seam::Backend for Backend {
             own_parameters: opened.parameters.clone().into(),
             parameters: opened.parameters,
             dirt: Dirt::Clean,
-            sequences: false,
+            drawn: Drawn::Nobodys,
             opened: clock::now(),
         };
         let birth = backend.birth().await.map_err(|error| OpenError {
@@ -202,7 +202,7 @@ impl seam::Backend for Backend {
         self.statements.clear();
         self.tracked = Arc::new(self.tracked.after_reset());
         self.dirt = Dirt::Clean;
-        self.sequences = false;
+        self.drawn = Drawn::Nobodys;
         Ok(())
     }
 
@@ -216,7 +216,7 @@ impl seam::Backend for Backend {
 
     async fn discard_sequences(&mut self) -> io::Result<()> {
         self.own_checked("DISCARD SEQUENCES").await?;
-        self.sequences = false;
+        self.drawn = Drawn::Nobodys;
         Ok(())
     }
 
@@ -228,8 +228,12 @@ impl seam::Backend for Backend {
         self.dirt = self.dirt.max(dirt);
     }
 
-    fn sequences(&mut self) -> &mut bool {
-        &mut self.sequences
+    fn drawn(&self) -> Drawn {
+        self.drawn
+    }
+
+    fn set_drawn(&mut self, drawn: Drawn) {
+        self.drawn = drawn;
     }
 
     fn forget_statements(&mut self) {

@@ -1,7 +1,7 @@
 //! A result of our own in PostgreSQL's form: RowDescription, DataRows, CommandComplete.
 
 use super::wire;
-use crate::engine::table::{Cell, Column, Kind, Table};
+use crate::engine::table::{Cell, Column, Kind as Cells, Table};
 use std::borrow::Cow;
 
 const OID_INT8: u32 = 20;
@@ -14,6 +14,32 @@ pub fn table(out: &mut Vec<u8>, table: &Table, tag: &str) {
         wire::data_row(out, values.iter().map(Option::as_deref));
     }
     wire::command_complete(out, tag);
+}
+
+/// Types of single values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `int4`.
+    Int4,
+    /// `bool`.
+    Bool,
+}
+
+/// RowDescription of one column that comes from no table.
+pub fn column_description(out: &mut Vec<u8>, name: &str, kind: Kind, binary: bool) {
+    let (oid, size) = match kind {
+        Kind::Int4 => (23_u32, 4_i16),
+        Kind::Bool => (16, 1),
+    };
+    wire::message(out, b'T', |out| {
+        out.extend(1_u16.to_be_bytes());
+        wire::cstr(out, name);
+        out.extend([0; 6]); // no table, no column of it
+        out.extend(oid.to_be_bytes());
+        out.extend(size.to_be_bytes());
+        out.extend((-1_i32).to_be_bytes()); // no modifier
+        out.extend(u16::from(binary).to_be_bytes());
+    });
 }
 
 fn value(cell: &Cell) -> Option<Cow<'_, [u8]>> {
@@ -29,8 +55,8 @@ fn row_description(out: &mut Vec<u8>, columns: &[Column]) {
         out.extend(u16::try_from(columns.len()).unwrap_or(u16::MAX).to_be_bytes());
         for column in columns {
             let (oid, size) = match column.kind {
-                Kind::Text => (wire::OID_TEXT, -1_i16),
-                Kind::Int => (OID_INT8, 8),
+                Cells::Text => (wire::OID_TEXT, -1_i16),
+                Cells::Int => (OID_INT8, 8),
             };
             wire::cstr(out, &column.name);
             out.extend([0; 6]); // no table, no column of it
@@ -48,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_protocol() {
-        let mut rows = Table::new(&[("name", Kind::Text), ("n", Kind::Int)]);
+        let mut rows = Table::new(&[("name", Cells::Text), ("n", Cells::Int)]);
         rows.push(vec!["é".into(), Cell::Int(-12)]);
         rows.push(vec![Cell::Null]);
         let mut out = Vec::new();
@@ -67,7 +93,7 @@ mod tests {
     async fn a_driver_reads_what_the_table_held() {
         use crate::engine::TxState;
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut rows = Table::new(&[("name", Kind::Text), ("n", Kind::Int)]);
+        let mut rows = Table::new(&[("name", Cells::Text), ("n", Cells::Int)]);
         rows.push(vec!["a".into(), Cell::Null]);
         rows.push(vec![Cell::Null, Cell::Int(i64::MIN)]);
         let (client, mut server) = tokio::io::duplex(4096);

@@ -250,6 +250,10 @@ pub(super) fn is_prepared<E: Engine>(core: &Core<E>, exchange: &E::Exchange, pla
         Some(pin) => core.pin.is_some_and(|held| held.certainty >= pin.certainty),
         None => true,
     };
+    let strange = || core.held.as_ref().is_some_and(|held| held.lease.drawn().is_strange_to(core.place.id));
+    if plan.own_values && core.tx != TxState::Failed && strange() {
+        return false;
+    }
     // A pinned session carries, too: what it has reset is to have the client's start-up value.
     let kept = core.pin.is_some() || core.lane.mode == PoolMode::Transaction;
     let ahead = || {
@@ -269,6 +273,9 @@ pub(super) async fn prepare<E: Engine>(core: &mut Core<E>, plan: &Plan) -> Resul
         && core.pin.is_none_or(|held| held.certainty < pin.certainty)
     {
         pin_backend(core, pin.reason).await?;
+    }
+    if plan.own_values && core.tx != TxState::Failed {
+        only_own_values(core).await?;
     }
     if core.tx != TxState::Idle {
         return Ok(());
@@ -326,13 +333,17 @@ async fn pin_backend<E: Engine>(core: &mut Core<E>, reason: PinReason) -> Result
             return Err(error);
         }
     }
+    if core.pin.is_none() && may_see_sequences(reason) { only_own_values(core).await } else { Ok(()) }
+}
+
+// What the sequences gave to others must not be seen: the server itself says 55000 then.
+async fn only_own_values<E: Engine>(core: &mut Core<E>) -> Result<(), ClientError> {
     let Some(held) = &mut core.held else { return Ok(()) };
-    if core.pin.is_none() && may_see_sequences(reason) && *held.lease.sequences() {
-        // What the sequences gave to others must not be seen: the server itself says 55000 then.
-        if let Err(error) = held.lease.discard_sequences().await {
-            core.drop_backend();
-            return Err(ClientError::new("08006", 2013, format!("the server was lost: {error}")));
-        }
+    if held.lease.drawn().is_strange_to(core.place.id)
+        && let Err(error) = held.lease.discard_sequences().await
+    {
+        core.drop_backend();
+        return Err(ClientError::new("08006", 2013, format!("the server was lost: {error}")));
     }
     Ok(())
 }

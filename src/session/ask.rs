@@ -114,6 +114,5 @@ fn may_begin_on_replica<E: Engine>(core: &Core<E>, isolation: Option<Isolation>,
         None => core.serializable,
     };
     let (identity, alias) = (&core.lane.identity, &core.lane.alias);
-    !serializable
-        && !core.shared.readers.begins_on_primary(&identity.user, alias, &core.place.application, now)
+    !serializable && !core.shared.readers.knows(&identity.user, alias, &core.place.application, now)
 }

@@ -59,6 +59,7 @@ mod tests {
             relations: Box::default(),
             names: Box::default(),
             ends: false,
+            own_values: false,
             ddl,
             repeatable: true,
         }

@@ -10,7 +10,7 @@ use crate::config::settings::PoolMode;
 use crate::engine::carrier::Carrier;
 use crate::engine::seam::{Backend, Engine, Exchange, Outcome};
 use crate::engine::tracked::{Tracked, is_custom};
-use crate::engine::{Certainty, PROBED, Pin, PinReason, TxState};
+use crate::engine::{Certainty, Drawn, PROBED, Pin, PinReason, TxState};
 use crate::sql::{Change, Transaction, Value};
 use std::sync::Arc;
 
@@ -194,6 +194,7 @@ fn enter<E: Engine>(
 // One change that a server has accepted and that no transaction undoes.
 fn apply<E: Engine>(core: &mut Core<E>, change: &Change) {
     match change {
+        Change::DiscardSequences => unpin(core, PinReason::Sequence),
         Change::DiscardTemp => unpin(core, PinReason::TempObject),
         Change::Unlisten => unpin(core, PinReason::Listen),
         Change::CloseAll => unpin(core, PinReason::HoldCursor),
@@ -217,7 +218,7 @@ fn discard_all<E: Engine>(core: &mut Core<E>, (wanted, carried): (&mut Tracked, 
     end_pins(core);
     if let Some(held) = &mut core.held {
         held.lease.forget_statements();
-        *held.lease.sequences() = false;
+        held.lease.set_drawn(Drawn::Nobodys);
     }
 }
 

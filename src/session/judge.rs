@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::unit::Attempt;
 use crate::catalog::{Catalog, Names};
 use crate::engine::seam::{Engine, Exchange, Part, Refusal};
-use crate::engine::{Class, TxState};
+use crate::engine::{Certainty, Class, PinReason, TxState};
 use crate::sql::Context;
 use crate::telemetry::ClusterCount;
 use std::sync::atomic::Ordering;
@@ -83,10 +83,19 @@ fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &mut Pl
     let names = core.lane.catalog.names();
     let judge = judge(&core.shared, &core.lane.catalog, names.as_deref(), &core.reading);
     plan.make(exchange, &mut core.statements, &judge);
+    if plan.writes && plan.pin.is_none() && core.pin.is_none() && asks_for_values(core) {
+        plan.pins(PinReason::Sequence, Certainty::Known);
+    }
     if plan.early {
         // Before it is sent: the monitor's next answer must not count such a write as durable.
         core.shared.state.async_commit_seen.store(true, Ordering::Release);
     }
+}
+
+// Whether sessions like this one ask what their sequences gave them.
+fn asks_for_values<E: Engine>(core: &Core<E>) -> bool {
+    let (identity, alias) = (&core.lane.identity, &core.lane.alias);
+    core.shared.askers.knows(&identity.user, alias, &core.place.application, crate::clock::now())
 }
 
 async fn load<E: Engine>(core: &Core<E>, plan: &Plan) {

@@ -2,8 +2,9 @@
 
 use super::core::Core;
 use super::plan::{Plan, Wish, answered_here};
+use super::{cancel, registry};
 use crate::config::settings::{Consistency, RouteSetting};
-use crate::engine::seam::{Answer, Confirmed, Engine, Exchange, PREFIX};
+use crate::engine::seam::{Answer, Confirmed, Engine, Exchange, PREFIX, Scalar};
 use crate::engine::{PinReason, TxState};
 use crate::error::ClientError;
 use crate::sql::Change;
@@ -101,6 +102,7 @@ fn all<E: Engine>(
 enum Text {
     Done(&'static str),
     Row(String, String),
+    Value(Box<str>, Scalar),
 }
 
 impl Text {
@@ -108,6 +110,7 @@ impl Text {
         match self {
             Self::Done(tag) => Answer::Done(tag),
             Self::Row(column, value) => Answer::Row { column, value },
+            Self::Value(column, value) => Answer::Value { column, value: *value },
         }
     }
 }
@@ -116,6 +119,8 @@ impl Text {
 fn described<E: Engine>(core: &Core<E>, change: &Change) -> Result<Text, ClientError> {
     match change {
         Change::ShowPrimacy(name) => Ok(Text::Row(format!("primacy.{name}"), show(core, name)?)),
+        Change::BackendId(column) => Ok(Text::Value(column.clone(), Scalar::Int(0))),
+        Change::Signal { column, .. } => Ok(Text::Value(column.clone(), Scalar::Bool(false))),
         _ => Ok(Text::Done("")),
     }
 }
@@ -131,6 +136,13 @@ fn one<E: Engine>(
             Ok(Text::Done(if value.is_some() { "SET" } else { "RESET" }))
         }
         Change::ShowPrimacy(name) => Ok(Text::Row(format!("primacy.{name}"), show(core, name)?)),
+        Change::BackendId(column) => {
+            let id = Scalar::Int(i32::try_from(core.place.id).unwrap_or_default());
+            Ok(Text::Value(column.clone(), id))
+        }
+        Change::Signal { id, terminate, column } => {
+            Ok(Text::Value(column.clone(), Scalar::Bool(signal(core, *id, *terminate)?)))
+        }
         Change::DeallocateAll => {
             core.statements.clear();
             Ok(Text::Done("DEALLOCATE ALL"))
@@ -157,6 +169,32 @@ fn one<E: Engine>(
         }
         _ => Err(ClientError::new("XX000", 1105, "a statement was answered that only a server can answer")),
     }
+}
+
+// Whether the session of that id was there to be cancelled, or ended.
+fn signal<E: Engine>(core: &Core<E>, id: u32, terminate: bool) -> Result<bool, ClientError> {
+    if id < registry::IDS_FROM {
+        let text = format!("{id} is the id of a server's process, which several clients may share");
+        return Err(ClientError::new("0A000", 1235, text)
+            .hint("SELECT pg_backend_pid() and SHOW CLIENTS tell the ids of sessions; a server's own are signalled there"));
+    }
+    let Some(entry) = core.shared.registry.get(id) else { return Ok(false) };
+    if entry.user != core.place.user {
+        let what = if terminate { "terminate" } else { "cancel query in" };
+        return Err(ClientError::new("42501", 1227, format!("permission denied to {what} session {id}"))
+            .hint("only sessions of the same user can be"));
+    }
+    let administrator =
+        || ClientError::new("57P01", 1053, "terminating connection due to administrator command");
+    match (terminate, id == core.place.id) {
+        (true, true) => return Err(administrator().fatal()),
+        (true, false) => entry.end(administrator().fatal()),
+        (false, true) => {
+            return Err(ClientError::new("57014", 1317, "canceling statement due to user request"));
+        }
+        (false, false) => drop(cancel::cancel(&core.shared, &entry)),
+    }
+    Ok(true)
 }
 
 /// Gives one of our own settings a value.

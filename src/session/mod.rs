@@ -34,6 +34,7 @@ mod supply;
 pub mod through;
 mod timer;
 mod unit;
+mod used;
 mod waits;
 
 pub use login::login;

@@ -4,6 +4,7 @@ use super::names::{self, At};
 use super::prepared::{Circumstances, Entry, Memo};
 use super::reading::Rereads;
 use super::statements::Statements;
+use super::used::{Used, is_told};
 use crate::catalog::{Catalog, Cleared};
 use crate::config::settings::{Consistency, RouteSetting};
 use crate::engine::seam::{Exchange, Part, Resolution};
@@ -22,16 +23,6 @@ pub(super) struct Wish {
     pub(super) runs: bool,
     /// The verdict with that effect.
     pub(super) verdict: Arc<Verdict>,
-}
-
-/// A prepared statement that a segment uses.
-#[derive(Debug)]
-pub(super) struct Used {
-    pub(super) entry: Arc<Entry>,
-    /// Whether the client prepares it, or is told what it gives, in this very unit: what it was told before does not matter.
-    pub(super) vouched: bool,
-    /// Whether a text names it: it must be there before the unit is sent.
-    pub(super) by_text: bool,
 }
 
 /// What a segment does.
@@ -89,6 +80,8 @@ pub(super) struct Plan {
     pub(super) looks: Option<usize>,
     /// Whether it may end what pins the session.
     pub(super) ends: bool,
+    /// Whether it asks for the session's own values of sequences.
+    pub(super) own_values: bool,
     /// Prepared statements that it uses.
     pub(super) used: SmallVec<[Used; 1]>,
     /// Statements that its texts prepare: they must not be there before.
@@ -124,6 +117,7 @@ impl Default for Plan {
             statements: 0,
             looks: None,
             ends: false,
+            own_values: false,
             used: SmallVec::new(),
             gains: SmallVec::new(),
         }
@@ -411,6 +405,7 @@ impl Plan {
             self.look(part, verdict);
         }
         self.ends |= verdict.ends;
+        self.own_values |= verdict.own_values;
         self.writes |= verdict.class == Class::Write
             && !matches!(verdict.reason, Reason::TransactionControl | Reason::SessionState);
         match &verdict.effect {
@@ -486,6 +481,7 @@ impl Plan {
         self.simple |= next.simple;
         self.ddl |= next.ddl;
         self.ends |= next.ends;
+        self.own_values |= next.own_values;
         self.mixed |= next.mixed;
         self.rereads.merge(next.rereads);
         self.bare |= next.bare;
@@ -545,8 +541,7 @@ impl Plan {
     }
 
     pub(super) fn raise(&mut self, class: Class, verdict: Option<&Arc<Verdict>>) {
-        let doubtful = verdict
-            .is_none_or(|v| matches!(v.reason, Reason::Unparsed | Reason::Function(_) | Reason::Operator(_)));
+        let doubtful = verdict.is_none_or(|verdict| verdict.reason.is_doubt());
         if class > self.class || self.verdict.is_none() {
             self.doubt = doubtful;
             if let Some(verdict) = verdict {
@@ -575,19 +570,6 @@ fn hinted(level: HintedLevel) -> Consistency {
     }
 }
 
-// Whether what is bound at `index` to `name`, or described there, is described before anything else is bound.
-fn is_told<X: Exchange>(exchange: &X, index: usize, bound: &[u8]) -> bool {
-    for later in index + 1..exchange.parts() {
-        match exchange.part(later) {
-            Part::Portal => return true,
-            Part::Use { name, runs: false } if name == bound => return true,
-            Part::Use { runs: true, .. } | Part::Prepare { .. } => return false,
-            _ => {}
-        }
-    }
-    false
-}
-
 /// Whether the proxy can answer the change by itself when it holds no backend for the session.
 #[must_use]
 pub(super) fn answered_here(change: &Change) -> bool {
@@ -598,5 +580,7 @@ pub(super) fn answered_here(change: &Change) -> bool {
             | Change::DeallocateAll
             | Change::Deallocate(_)
             | Change::DiscardAll
+            | Change::BackendId(_)
+            | Change::Signal { .. }
     )
 }

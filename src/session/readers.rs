@@ -1,4 +1,5 @@
-//! Whose read-only transactions begin on the primary, because one of them needed it not long ago.
+//! Who did something not long ago by which others of its kind are treated: a read-only transaction that needed the primary, a question for the session's own
+//! values of sequences.
 
 use crate::clock::{self, Tick};
 use hashbrown::HashMap;
@@ -21,14 +22,8 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Read-only transactions of this reader begin on the primary for so long (`routing.retry.breaker`).
-    pub fn begin_on_primary(
-        &self,
-        user: &Arc<str>,
-        database: &Arc<str>,
-        application: &Arc<str>,
-        breaker: Duration,
-    ) {
+    /// This reader is remembered for so long.
+    pub fn note(&self, user: &Arc<str>, database: &Arc<str>, application: &Arc<str>, how_long: Duration) {
         let now = clock::now();
         let mut until = self.until.lock();
         if until.len() >= READERS_MAX {
@@ -36,20 +31,14 @@ impl Readers {
         }
         if until.len() < READERS_MAX {
             let reader = (Arc::clone(user), Arc::clone(database), Arc::clone(application));
-            until.insert(reader, now.plus(breaker));
+            until.insert(reader, now.plus(how_long));
             self.any.store(true, Ordering::Release);
         }
     }
 
-    /// Whether they do.
+    /// Whether it is remembered.
     #[must_use]
-    pub fn begins_on_primary(
-        &self,
-        user: &Arc<str>,
-        database: &Arc<str>,
-        application: &Arc<str>,
-        now: Tick,
-    ) -> bool {
+    pub fn knows(&self, user: &Arc<str>, database: &Arc<str>, application: &Arc<str>, now: Tick) -> bool {
         if !self.any.load(Ordering::Acquire) {
             return false;
         }
@@ -68,11 +57,11 @@ mod tests {
     fn a_reader_is_remembered_for_a_while() {
         let readers = Readers::default();
         let (user, database, app) = (Arc::from("u"), Arc::from("d"), Arc::from("a"));
-        assert!(!readers.begins_on_primary(&user, &database, &app, clock::now()));
-        readers.begin_on_primary(&user, &database, &app, BREAKER);
+        assert!(!readers.knows(&user, &database, &app, clock::now()));
+        readers.note(&user, &database, &app, BREAKER);
         let now = clock::now();
-        assert!(readers.begins_on_primary(&user, &database, &app, now));
-        assert!(!readers.begins_on_primary(&user, &database, &Arc::from("b"), now));
-        assert!(!readers.begins_on_primary(&user, &database, &app, now.plus(BREAKER)));
+        assert!(readers.knows(&user, &database, &app, now));
+        assert!(!readers.knows(&user, &database, &Arc::from("b"), now));
+        assert!(!readers.knows(&user, &database, &app, now.plus(BREAKER)));
     }
 }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use tokio::sync::Notify;
 
 /// Where no server's process ids lie (Linux gives at most 2^22): ids that clients see start here.
-const IDS_FROM: u32 = 0x4000_0000;
+pub(super) const IDS_FROM: u32 = 0x4000_0000;
 const IDS_TO: u32 = 0x7fff_ffff;
 
 // One sequence for all clusters: an operator names a client by its id alone.

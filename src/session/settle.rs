@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// So long it is remembered who asks for its own values of sequences.
+const ASKER: Duration = Duration::from_secs(300);
+
 /// Takes over what a unit did, and gives the backend back when nothing keeps it.
 pub(super) fn unit<E: Engine>(
     core: &mut Core<E>,
@@ -40,6 +43,11 @@ pub(super) fn unit<E: Engine>(
     }
     reported(core, exchange, plan, outcome);
     super::effects::take_over(core, exchange, plan, outcome, was);
+    if plan.own_values {
+        // Who asks once asks again: its next sessions keep the connection that their values are on.
+        let (user, database) = (&core.lane.identity.user, &core.lane.alias);
+        core.shared.askers.note(user, database, &core.place.application, ASKER);
+    }
     super::effects::doubt_pins(core, plan, outcome, was);
     if plan.ddl || outcome.ddl {
         core.lane.catalog.forget();
@@ -73,7 +81,8 @@ fn freshness<E: Engine>(
     }
     core.tx_wrote |= plan.wrote();
     if plan.wrote() {
-        *held.lease.sequences() = true;
+        let drawn = held.lease.drawn().and(core.place.id);
+        held.lease.set_drawn(drawn);
     }
     // Whatever may have been written is acknowledged (or, after an error in a transaction that had written, may be seen) by now.
     let ended = was != TxState::Idle && outcome.tx == TxState::Idle;

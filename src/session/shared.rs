@@ -87,6 +87,8 @@ pub struct Shared<E: Engine> {
     pub readers: Readers,
     /// Shapes of statements that met trouble.
     pub shapes: Shapes,
+    /// Who asks for its own values of sequences.
+    pub askers: Readers,
     /// How they are asked.
     pub loader: Arc<E::Loader>,
     exchanges: Mutex<Vec<Box<E::Exchange>>>,
@@ -123,6 +125,7 @@ impl<E: Engine> Shared<E> {
             catalogs: Catalogs::default(),
             readers: Readers::default(),
             shapes: Shapes::default(),
+            askers: Readers::default(),
             loader,
             exchanges: Mutex::default(),
             greetings: Mutex::default(),

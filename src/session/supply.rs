@@ -2,8 +2,9 @@
 
 use super::core::Core;
 use super::judge;
-use super::plan::{Plan, Used};
+use super::plan::Plan;
 use super::unit::{Attempt, Ended};
+use super::used::Used;
 use crate::engine::TxState;
 use crate::engine::seam::{Backend, Confirmed, Engine, Exchange, Lost, Outcome, Prepared, Refusal};
 use crate::error::ClientError;

@@ -253,7 +253,7 @@ fn misplaced<E: Engine>(core: &Core<E>, plan: &Plan) -> Option<ClientError> {
     }
     let (user, database) = (&core.lane.identity.user, &core.lane.alias);
     let breaker = core.routing(&core.shared.settings.load()).breaker;
-    core.shared.readers.begin_on_primary(user, database, &core.place.application, breaker);
+    core.shared.readers.note(user, database, &core.place.application, breaker);
     Some(
         ClientError::new(
             "40001",

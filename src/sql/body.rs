@@ -187,7 +187,6 @@ impl Reader {
             Some(Deed::Harmless | Deed::Keyword) | None => {}
             Some(Deed::Local) => self.add(Does::LOCAL),
             Some(Deed::Write) => self.add(Does::WRITES),
-            Some(Deed::Sequence) if matches!(name, "nextval" | "setval") => self.add(Does::WRITES),
             Some(Deed::Setting) => {
                 if !super::postgres::asks_session_setting(arguments, Lexing::new(Dialect::Postgres)) {
                     self.add(Does::LOCAL);

@@ -109,6 +109,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
     let command = outcomes.first().map_or("", |outcome| outcome.command);
     let ddl = outcomes.iter().any(|outcome| outcome.ddl);
     let outside = outcomes.iter().any(|outcome| outcome.outside);
+    let own_values = outcomes.iter().any(|outcome| outcome.own_values);
     let ends = outcomes.iter().any(|outcome| outcome.ends);
     let transaction = match outcomes.as_slice() {
         [one] => one.transaction,
@@ -146,6 +147,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
         relations: relations.into(),
         names,
         ends,
+        own_values,
         ddl,
         repeatable: statements == 1 && transaction == Transaction::None && traceless && !outside,
     }

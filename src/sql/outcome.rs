@@ -20,6 +20,7 @@ pub(super) struct Outcome {
     /// It calls what may act outside the database.
     pub(super) outside: bool,
     pub(super) ends: bool,
+    pub(super) own_values: bool,
 }
 
 impl Outcome {
@@ -37,6 +38,7 @@ impl Outcome {
             ddl: false,
             outside: false,
             ends: false,
+            own_values: false,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Verdict {
     pub names: Box<[NameUse]>,
     /// Whether it may end what pins its session: a lock, a channel, a cursor, a temporary object.
     pub ends: bool,
+    /// Whether it asks for the session's own values of sequences: `currval`, `lastval`.
+    pub own_values: bool,
     /// Whether the text changes the catalog (any DDL).
     pub ddl: bool,
     /// Whether the text may be answered again on another node after a refusal: a single statement that is no transaction control.
@@ -172,6 +174,17 @@ pub enum Change {
         /// The value; `None` = reset.
         value: Option<Box<str>>,
     },
+    /// `SELECT pg_backend_pid()`, with the column's name: answered by the proxy, whose ids clients know.
+    BackendId(Box<str>),
+    /// `SELECT pg_cancel_backend(id)`, or `pg_terminate_backend(id)`: of a session of the proxy's.
+    Signal {
+        /// The id.
+        id: u32,
+        /// Its session is to end, not only its statement.
+        terminate: bool,
+        /// The column's name.
+        column: Box<str>,
+    },
     /// `SHOW primacy.node` and the like: answered by the proxy.
     ShowPrimacy(Box<str>),
 }
@@ -226,6 +239,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether it is for want of knowledge: what draws from a sequence writes for sure.
+    #[must_use]
+    pub fn is_doubt(&self) -> bool {
+        match self {
+            Self::Unparsed | Self::Operator(_) => true,
+            Self::Function(name) => !matches!(&**name, "nextval" | "setval"),
+            _ => false,
+        }
+    }
+
     /// The stable word.
     #[must_use]
     pub fn word(&self) -> &'static str {

@@ -51,7 +51,11 @@ pub(super) fn apply(
             out.write(function());
             out.ends |= name.starts_with("pg_advisory_unlock");
         }
-        Some(Deed::Sequence | Deed::Connection) => {
+        Some(Deed::Sequence) => {
+            out.local(name);
+            out.own_values = true;
+        }
+        Some(Deed::Connection) => {
             out.write(function());
             out.pin(PinReason::Sequence, Certainty::Known);
         }

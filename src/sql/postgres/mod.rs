@@ -5,6 +5,7 @@ mod modify;
 mod prepared;
 mod query;
 mod setting;
+mod signal;
 mod statement;
 mod transaction;
 mod utility;

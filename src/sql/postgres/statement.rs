@@ -1,7 +1,7 @@
 //! Every command of PostgreSQL, by its first word.
 
 use super::query::walk;
-use super::{Env, prepared, setting, transaction, utility};
+use super::{Env, prepared, setting, signal, transaction, utility};
 use crate::engine::{Certainty, Class, PinReason};
 use crate::sql::lexer::Kind;
 use crate::sql::outcome::Outcome;
@@ -18,7 +18,9 @@ pub(super) fn judge(toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
         return Outcome::unknown("");
     }
     match first.word {
-        "select" => setting::select(toks, env).unwrap_or_else(|| query("SELECT", toks, env)),
+        "select" => signal::select(toks, env)
+            .or_else(|| setting::select(toks, env))
+            .unwrap_or_else(|| query("SELECT", toks, env)),
         "values" => query("VALUES", toks, env),
         "table" => query("TABLE", toks, env),
         "with" => query("WITH", toks, env),

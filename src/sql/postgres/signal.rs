@@ -1,0 +1,54 @@
+//! Statements about sessions by their ids, which are the proxy's: `pg_backend_pid()`, `pg_cancel_backend(id)`, `pg_terminate_backend(id)` as a whole
+//! statement. Within others they mean what they mean to the server.
+
+use super::Env;
+use crate::sql::lexer::Kind;
+use crate::sql::outcome::Outcome;
+use crate::sql::tokens::{Reader, Tok};
+use crate::sql::verdict::Change;
+
+/// `SELECT function([id]) [[AS] name]`; `None` when it is anything else.
+pub(super) fn select(toks: &[Tok<'_>], env: &Env<'_>) -> Option<Outcome> {
+    let mut reader = Reader::new(toks, 1);
+    let chain = reader.chain()?;
+    let function = chain.name();
+    if !matches!(function, "pg_backend_pid" | "pg_cancel_backend" | "pg_terminate_backend") {
+        return None;
+    }
+    let own = env.names().is_some_and(|names| names.has_routine(function));
+    let builtin = match chain.parts.len() {
+        1 => !own,
+        2 => chain.schema() == "pg_catalog",
+        _ => false,
+    };
+    if !builtin || !reader.eat_kind(Kind::Open) {
+        return None;
+    }
+    let id = match reader.peek()? {
+        tok if tok.kind == Kind::Number => {
+            tok.word.parse::<u32>().ok().filter(|id| i32::try_from(*id).is_ok())
+        }
+        _ => None,
+    };
+    reader.at += usize::from(id.is_some());
+    if !reader.eat_kind(Kind::Close) {
+        return None;
+    }
+    let column = if reader.done() {
+        function.into()
+    } else {
+        let named = reader.eat("as");
+        // What may not be a name without AS is not looked at.
+        reader.next().filter(|tok| named || tok.kind == Kind::Quoted)?.name()?.into()
+    };
+    if !reader.done() {
+        return None;
+    }
+    let change = match (function, id) {
+        ("pg_backend_pid", None) => Change::BackendId(column),
+        ("pg_cancel_backend", Some(id)) => Change::Signal { id, terminate: false, column },
+        ("pg_terminate_backend", Some(id)) => Change::Signal { id, terminate: true, column },
+        _ => return None,
+    };
+    Some(Outcome::change("SELECT", change))
+}

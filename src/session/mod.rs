@@ -6,6 +6,7 @@ pub mod cancel;
 pub mod catalog;
 mod checkout;
 mod core;
+mod dispatch;
 mod doubts;
 mod early;
 mod effects;

@@ -1,10 +1,10 @@
 //! What a segment does as a whole: the verdicts on its parts, put together. Pure but for the shared caches it reads.
 
 use super::names::{self, At};
-use super::prepared::{Circumstances, Entry, Memo};
+use super::prepared::Circumstances;
 use super::reading::Rereads;
 use super::statements::Statements;
-use super::used::{Used, is_told};
+use super::used::Used;
 use crate::catalog::{Catalog, Cleared};
 use crate::config::settings::{Consistency, RouteSetting};
 use crate::engine::seam::{Exchange, Part, Resolution};
@@ -12,7 +12,6 @@ use crate::engine::{Certainty, Class, Pin, PinReason};
 use crate::sql::{Change, Context, Effect, Hint, HintedLevel, Reason, Transaction, Verdict, Verdicts, hint};
 use smallvec::SmallVec;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// A change of session state that a segment asks for.
 #[derive(Debug)]
@@ -229,118 +228,7 @@ impl Plan {
         }
     }
 
-    // A statement is prepared, at a part of that number within the unit.
-    fn prepare<X: Exchange>(
-        &mut self,
-        statements: &mut Statements,
-        judge: &Judge<'_>,
-        (index, part): (usize, usize),
-        name: &[u8],
-        prepared: &Arc<Entry>,
-    ) -> Resolution {
-        self.prepares += 1;
-        let verdict = self.judge((index, false), prepared.prepared.text(), judge);
-        let resolution = statements.prepare(part, name, prepared);
-        if let Resolution::Duplicate(_) = &resolution
-            && let Some(existing) = statements.find(name)
-        {
-            self.uses(existing, true, !statements.is_pending(name));
-        } else if !verdict.names.is_empty() {
-            prepared.indirect.store(true, Ordering::Relaxed);
-            let at = At { index, part, runs: false };
-            let edited = names::indirect::<X>(self, statements, judge, at, prepared, &verdict);
-            return Resolution::Edited(Arc::new(edited));
-        }
-        resolution
-    }
-
-    // A prepared statement is run or described.
-    fn used<X: Exchange>(
-        &mut self,
-        exchange: &X,
-        statements: &mut Statements,
-        judge: &Judge<'_>,
-        (index, name, runs): (usize, &[u8], bool),
-        mut entry: Arc<Entry>,
-    ) -> Resolution {
-        let pending = statements.is_pending(name);
-        let vouched = pending || !runs || is_told(exchange, index, name);
-        if entry.prepared.columns.are_outdated() && !pending {
-            self.needs_server = true;
-            if !vouched {
-                self.recall((index, runs), &entry, judge);
-                return Resolution::Outdated;
-            }
-            let renewed = judge.store.renewed(&entry, judge.circumstances);
-            statements.renew(entry.prepared.id, &renewed);
-            entry = renewed;
-        }
-        if entry.indirect.load(Ordering::Relaxed) {
-            let verdict = judge.verdicts.judge(entry.prepared.text(), &judge.context);
-            self.add((index, runs), &verdict, judge.catalog.cleared(judge.path, &verdict.relations));
-            let at = At { index, part: exchange.base() + index, runs };
-            let edited = names::indirect::<X>(self, statements, judge, at, &entry, &verdict);
-            return Resolution::Edited(Arc::new(edited));
-        }
-        if !pending {
-            self.recall((index, runs), &entry, judge);
-        } else if exchange.base() > 0 || !self.effects.is_empty() {
-            self.act((index, runs), &entry, judge);
-        }
-        self.uses(&entry, vouched, false);
-        Resolution::Statement(Arc::clone(&entry.prepared))
-    }
-
-    /// Notes that it uses a prepared statement.
-    pub(super) fn uses(&mut self, entry: &Arc<Entry>, vouched: bool, by_text: bool) {
-        // A pipeline that runs a few of them again and again does not name each time.
-        let known = self.used.iter_mut().rev().take(4).find(|used| Arc::ptr_eq(&used.entry, entry));
-        match known {
-            Some(last) => {
-                last.vouched |= vouched;
-                last.by_text |= by_text;
-            }
-            None => self.used.push(Used { entry: Arc::clone(entry), vouched, by_text }),
-        }
-    }
-
-    /// Whether it uses that one.
-    pub(super) fn is_used(&self, id: u64) -> bool {
-        self.used.iter().any(|used| used.entry.prepared.id == id)
-    }
-
-    // A prepared statement carries its verdict, as long as its circumstances hold and no node taught better.
-    pub(super) fn recall(&mut self, at: (usize, bool), entry: &Entry, judge: &Judge<'_>) {
-        let same = entry.circumstances == judge.circumstances;
-        if let Some(memo) = entry.memo.load().as_deref().filter(|_| same) {
-            self.hint = memo.hint.or(self.hint);
-            self.level = memo.level.or(self.level);
-            return self.add(at, &memo.verdict, memo.cleared.clone());
-        }
-        let mut alone = Self::default();
-        alone.judge(at, entry.prepared.text(), judge);
-        let lasting =
-            alone.unknown.is_empty() && !alone.names_unknown && alone.effects.is_empty() && !alone.early;
-        if let Some(verdict) = alone.verdict.filter(|_| lasting && same) {
-            let cleared = judge.catalog.cleared(judge.path, &verdict.relations);
-            entry.memo.store(Some(Arc::new(Memo { verdict, cleared, hint: alone.hint, level: alone.level })));
-        }
-        self.judge(at, entry.prepared.text(), judge);
-    }
-
-    // A statement that this very unit prepares is judged already; the session is changed where it is run.
-    fn act(&mut self, (part, runs): (usize, bool), entry: &Entry, judge: &Judge<'_>) {
-        let verdict = judge.verdicts.judge(entry.prepared.text(), &judge.context);
-        self.rereads.note(runs, &verdict, judge.context.lexing);
-        if runs {
-            self.look(part, &verdict);
-        }
-        if !verdict.effect.changes().is_empty() {
-            self.effects.push(Wish { part, runs, verdict });
-        }
-    }
-
-    fn look(&mut self, part: usize, verdict: &Verdict) {
+    pub(super) fn look(&mut self, part: usize, verdict: &Verdict) {
         if verdict.effect.changes().is_empty() && verdict.transaction == Transaction::None {
             self.looks = Some(part);
         }
@@ -374,7 +262,7 @@ impl Plan {
     }
 
     // `at`: the part, and whether the text is run there.
-    fn judge(&mut self, at: (usize, bool), text: &[u8], judge: &Judge<'_>) -> Arc<Verdict> {
+    pub(super) fn judge(&mut self, at: (usize, bool), text: &[u8], judge: &Judge<'_>) -> Arc<Verdict> {
         self.hints(text);
         let verdict = judge.verdicts.judge(text, &judge.context);
         self.early |= super::early::may_be_switched_on(text, &verdict);
@@ -395,7 +283,7 @@ impl Plan {
     }
 
     /// Adds what one verdict says, its relations being `cleared`.
-    fn add(&mut self, (part, runs): (usize, bool), verdict: &Arc<Verdict>, cleared: Cleared) {
+    pub(super) fn add(&mut self, (part, runs): (usize, bool), verdict: &Arc<Verdict>, cleared: Cleared) {
         self.raise(verdict.class, Some(verdict));
         self.repeatable &= verdict.repeatable;
         self.ddl |= verdict.ddl;

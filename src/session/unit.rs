@@ -6,10 +6,11 @@ use super::lost::{lost_backend, lost_leave, may_be_seen, unknown_outcome};
 use super::plan::Plan;
 use super::registry::Activity;
 use super::run::End;
-use super::{checkout, effects, explain, floor, journal, judge, kill, local, settle, shapes, supply};
+use super::{
+    checkout, dispatch, effects, explain, floor, journal, judge, kill, local, settle, shapes, supply,
+};
 use crate::clock::{self, Tick};
-use crate::engine::carrier::Carrier;
-use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay, Treatment};
+use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay};
 use crate::engine::{Class, Dirt, NodeId, NodeSet, PinReason, TxState};
 use crate::error::ClientError;
 use crate::net::stream::Stream;
@@ -264,46 +265,6 @@ fn misplaced<E: Engine>(core: &Core<E>, plan: &Plan) -> Option<ClientError> {
     )
 }
 
-/// How the answer of `plan` must be treated where it runs now.
-fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> Treatment {
-    let replica = core.on_replica();
-    let repeats =
-        (replica || plan.class == Class::Read || E::DIALECT == Dialect::Postgres) && plan.repeatable;
-    Treatment {
-        // Of a write, too: the refusal of a server that is no primary any more is no answer. And whatever it is, it may turn out before it
-        // runs that a prepared statement of it is outdated.
-        hold_back: (repeats || !plan.used.is_empty() || plan.prepares > 0)
-            && core.tx == TxState::Idle
-            && !exchange.is_mid_unit(),
-        ask_gate: !replica && (plan.class == Class::Write || core.tx_wrote),
-        report_settings: !replica,
-        remember: replica && plan.runs == 0 && plan.open,
-    }
-}
-
-// Makes the unit ready for the backend that is held, with the session's settings in front of it where they are to go ahead, and what the
-// client is to be told beside its answer. False: none is held.
-fn compose<E: Engine>(
-    core: &mut Core<E>,
-    exchange: &mut E::Exchange,
-    plan: &Plan,
-    attempt: &Attempt,
-) -> bool {
-    let treatment = treatment::<E>(core, exchange, plan);
-    let Some(held) = &mut core.held else { return false };
-    if core.tx == TxState::Idle && core.pin.is_none() && held.lease.tracked().key() != core.wanted.key() {
-        exchange.precede(&mut held.lease, &core.wanted);
-    }
-    exchange.compose(&mut held.lease, treatment);
-    if plan.resets() {
-        tell_reset(core, exchange, plan);
-    }
-    if attempt.unproved {
-        exchange.warn(&unproved());
-    }
-    true
-}
-
 // A success stands at the door. Whether it may pass: not if the primary has lost its office.
 fn succeeded<E: Engine>(core: &mut Core<E>, plan: &Plan) -> bool {
     if may_have_committed(core, plan) {
@@ -350,7 +311,7 @@ async fn relay<E: Engine>(
     {
         return ended;
     }
-    if !compose(core, exchange, plan, attempt) {
+    if !dispatch::compose(core, exchange, plan, attempt) {
         return Ended::Lost(Box::default());
     }
     let query = core.shared.settings.load().timeouts.query;
@@ -400,31 +361,6 @@ async fn relay<E: Engine>(
     }
 }
 
-fn unproved() -> ClientError {
-    let text = "there is no primary: a replica answered that may lack the last writes";
-    ClientError::new("01000", 1105, text)
-        .hint("routing.reads_without_primary of the proxy's configuration says what becomes of such reads")
-}
-
-// What a reset brings back is what the client was greeted with, whatever the server's own values are.
-fn tell_reset<E: Engine>(core: &Core<E>, exchange: &mut E::Exchange, plan: &Plan) {
-    // Among transaction control only the server knows whether the reset holds: what it reports then is put right.
-    let controlled = plan.transaction == Transaction::Other;
-    for (name, greeted) in core.greeting.told.iter().filter(|(name, _)| plan.resets_setting(name)) {
-        let instead = controlled && core.told(name) != Some(greeted);
-        exchange.withhold_setting(name, instead.then_some(&**greeted));
-    }
-    if controlled {
-        return;
-    }
-    for (name, told) in core.told.iter().filter(|(name, _)| plan.resets_setting(name)) {
-        let greeted = core.greeting.told.iter().find(|(greeted, _)| greeted == name);
-        if let Some((name, greeted)) = greeted.filter(|(_, greeted)| greeted != told) {
-            exchange.tell_setting(name, greeted);
-        }
-    }
-}
-
 // The client sent more of a unit whose first part has left already: it goes to the same backend, or nowhere.
 async fn more<E: Engine>(
     core: &mut Core<E>,
@@ -460,10 +396,10 @@ async fn more<E: Engine>(
         return Err(Ended::Void(Box::new(unknown_outcome(core))));
     }
     if next.resets() {
-        tell_reset(core, exchange, &next);
+        dispatch::tell_reset(core, exchange, &next);
     }
     plan.merge(*next);
-    let mut treatment = treatment::<E>(core, exchange, plan);
+    let mut treatment = dispatch::treatment::<E>(core, exchange, plan);
     treatment.hold_back = false;
     let Some(held) = &mut core.held else { return Err(Ended::Lost(Box::default())) };
     exchange.compose(&mut held.lease, treatment);

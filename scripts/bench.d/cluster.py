@@ -96,6 +96,10 @@ class Cluster:
         self._run("pg_basebackup", "-R", "-c", "fast", "-X", "stream", "-C", "-S", f"replica{number}", "-D", data, "-d", source)
         self._start(data, port)
 
+    def cpu(self):
+        """CPU seconds of all servers' processes that live, by process."""
+        return machine.cpu_of([child.pid for child in self.children.started])
+
     def close(self):
         self.children.close()
         shutil.rmtree(self.home, ignore_errors=True)

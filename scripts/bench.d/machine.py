@@ -80,18 +80,27 @@ def _stat(pid):
     return int(fields[1]), sum(map(int, fields[11:15]))
 
 
-def _tree():
-    """This script and everything that descends from it: CPU ticks, those of ended children included, by process."""
+def cpu_of(roots):
+    """CPU seconds of these processes and all that live and descend from them, by process, to the nanosecond."""
+    found = {}
+    for pid in _tree(set(roots)):
+        with contextlib.suppress(OSError):
+            found[pid] = cpu_seconds(pid)
+    return found
+
+
+def _tree(roots=frozenset()):
+    """These (else this script) and everything that descends from them: CPU ticks, those of ended children included, by process."""
     seen = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError, IndexError):
                 seen[int(entry)] = _stat(entry)
-    ours, grown = {os.getpid()}, True
+    ours, grown = set(roots or {os.getpid()}), True
     while grown:
         more = {pid for pid, (parent, _) in seen.items() if parent in ours} - ours
         ours, grown = ours | more, bool(more)
-    return {pid: seen[pid][1] for pid in ours}
+    return {pid: seen[pid][1] for pid in ours if pid in seen}
 
 
 def _own_ticks():

@@ -3,6 +3,7 @@ import os
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import machine
@@ -49,7 +50,7 @@ clusters:
     monitor: {{ user: {user}, password: {{ env: BENCH_PASSWORD }}, database: {database} }}
     nodes: {{ {nodes} }}
     pool: {{ mode: transaction, size: {pool}, max_clients: 12000 }}
-    routing: {{ consistency: session }}
+    routing: {{ consistency: {consistency} }}
 admin: {{ listen: "127.0.0.1:{admin}" }}
 runtime: {{ workers: {workers} }}
 log: {{ level: warn }}
@@ -59,9 +60,18 @@ log: {{ level: warn }}
 class Proxy:
     """One door to the cluster: `pid` is None where no proxy stands between."""
 
-    def __init__(self, name, port, child=None, log=None):
-        self.name, self.port, self._child, self._log = name, port, child, log
+    def __init__(self, name, port, child=None, log=None, admin=None):
+        self.name, self.port, self._child, self._log, self._admin = name, port, child, log, admin
         self.pid = child.pid if child else None
+
+    def routed(self):
+        """Reads that replicas served so far, and all reads; None where that is not counted."""
+        if not self._admin:
+            return None
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._admin}/metrics") as page:
+            lines = page.read().decode().splitlines()
+        reads = [line for line in lines if line.startswith("primacy_routed_total{") and 'class="read"' in line]
+        return tuple(sum(float(line.rsplit(" ", 1)[1]) for line in reads if role in line) for role in ('role="replica"', ""))
 
     def state(self):
         """Whether it still runs and what it said last, for an error message."""
@@ -98,17 +108,18 @@ class Proxies:
         program = peer("pgbouncer")
         return self._start("PgBouncer", port, [program, config], user=self.cluster.user)
 
-    def primacy(self, workers=1, pool=20, tls=False, replicas=True, under=()):
+    def primacy(self, workers=1, pool=20, tls=False, replicas=True, under=(), consistency="causal"):
         if not PRIMACY.exists():
             raise SystemExit(f"bench: {PRIMACY} is missing: cargo build --release, or set PRIMACY_BIN")
         port = self.ports.take()
         nodes = self.cluster.ports if replicas else self.cluster.ports[:1]
+        admin = self.ports.take()
         config = self._file(f"primacy-{port}.yaml", PRIMACY_YAML.format(
-            port=port, admin=self.ports.take(), user=USER, database=DATABASE, pool=pool, workers=workers,
+            port=port, admin=admin, user=USER, database=DATABASE, pool=pool, workers=workers, consistency=consistency,
             tls=self._certificate() if tls else "{ mode: disable }",
             nodes=", ".join(f'pg{n}: {{ address: "127.0.0.1:{p}" }}' for n, p in enumerate(nodes, 1))))
         name = f"Primacy, {workers} worker{'s' * (workers > 1)}"
-        return self._start(name, port, [*under, PRIMACY, "run", config])
+        return self._start(name, port, [*under, PRIMACY, "run", config], admin=admin)
 
     def _certificate(self):
         key, cert = self.home / "key.pem", self.home / "cert.pem"
@@ -122,7 +133,7 @@ class Proxies:
         path.write_text(text)
         return path
 
-    def _start(self, name, port, command, **options):
+    def _start(self, name, port, command, admin=None, **options):
         log = open(self.home / f"{port}.log", "wb")
         environment = {**os.environ, "BENCH_PASSWORD": PASSWORD}
         child = self.children.start(machine.pinned(machine.PROXY_CORE, command), env=environment, stdout=log,
@@ -132,7 +143,7 @@ class Proxies:
             if child.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"bench: {name} does not start:\n" + Path(log.name).read_text(errors="replace")[-2000:])
             time.sleep(0.1)
-        return Proxy(name, port, child, log.name)
+        return Proxy(name, port, child, log.name, admin)
 
     def close(self):
         self.children.close()

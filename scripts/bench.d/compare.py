@@ -1,5 +1,4 @@
 """The comparison: every proxy in every cell (workload, protocol, load), in interleaved rounds."""
-import machine
 import report
 import syscalls
 from load import Load
@@ -58,9 +57,6 @@ def run(proxies, options, section):
             section.add(f"{title}. CPU per query: at most {must} × HAProxy's (aim: {aim}).")
             section.add(_table(these, options.rounds, must, aim))
     section.add(_told(todo, options))
-    section.add("Throughput where the servers have their cores to themselves and the clients share the proxy's core (a client on the "
-                "server's own core, as above, flatters the direct connection: no answer has to wake another core).")
-    section.add(_throughput(proxies.cluster.bin, doors, options))
     saturated = {cell.name.rsplit(",", 1)[0]: Load(cell.load.bin, cell.load.query, cell.load.protocol) for cell in todo}
     section.add(syscalls.table(saturated, doors[1:], 1 if options.quick else 3))
 
@@ -99,18 +95,3 @@ def _told(todo, options):
     text = f"64 clients, pool of 20, {options.rounds} interleaved rounds of {options.seconds} s, medians; ratios are taken " \
            f"within each round. {quiet} of {wanted} rounds were quiet (other work at most {NOISE_BAR} % of a core)"
     return text + ("." if quiet == wanted else f"; **noisy**: the median round lost {noise:.0f} % of a core to other work.")
-
-
-def _throughput(bin_directory, doors, options):
-    """Queries a second at saturation, as medians over the rounds, and the ratio to direct within each round."""
-    rows = []
-    for workload, query in WORKLOADS.items():
-        for protocol in ("simple", "prepared"):
-            load = Load(bin_directory, query, protocol, cores=machine.PROXY_CORE)
-            rounds = [{door.name: load.run(door, options.seconds).tps for door in doors} for _ in range(options.rounds)]
-            for door in doors:
-                ratio = report.median([speeds[door.name] / speeds[doors[0].name] for speeds in rounds])
-                judged = door.name.startswith("Primacy")
-                rows.append((f"{workload}, {protocol}", door.name, f"{report.median([speeds[door.name] for speeds in rounds]):,.0f}",
-                             f"{ratio:.2f}", "1.0" if judged else "", report.verdict(-ratio, -1.0) if judged else ""))
-    return report.table(("workload", "proxy", "tps", "of direct", "bar, at least", ""), rows)

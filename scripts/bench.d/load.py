@@ -55,7 +55,7 @@ class Load:
             command += ["-D", value]
         if self.rate:
             command += ["--rate", self.rate]
-        if self.query is None or self.query in OWN:
+        if not isinstance(self.query, list) and self.query in OWN:
             return machine.pinned(self.cores, [*command, *OWN[self.query]])
         scripts = self.query if isinstance(self.query, list) else [(self.query + ";", 1)]
         for number, (text, weight) in enumerate(scripts):
@@ -72,7 +72,7 @@ class Load:
         try:
             child = subprocess.Popen(self._command(directory), env={**client_environment(), "PGPORT": str(proxy.port)},
                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
-            _wait_for_first_line(child, directory)
+            _wait_for_first_line(child, directory, proxy)
             machine.favour()
             time.sleep(WARM_UP)
             noise, before, began = machine.Noise(), _cpu(proxy), time.time()
@@ -100,11 +100,11 @@ def _cpu(proxy):
     return machine.cpu_seconds(proxy.pid) if proxy.pid else None
 
 
-def _wait_for_first_line(child, directory):
+def _wait_for_first_line(child, directory, proxy):
     deadline = time.monotonic() + 60
     while child.poll() is None and not any(os.path.getsize(log) for log in glob.glob(f"{directory}/log*")):
         if time.monotonic() > deadline:
-            raise SystemExit("bench: pgbench does not begin")
+            raise SystemExit(f"bench: pgbench does not begin through {proxy.name}{proxy.state()}")
         time.sleep(0.01)
 
 

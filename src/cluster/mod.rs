@@ -1,8 +1,10 @@
 //! WHAT is true of the nodes: who is up, who is primary, how fresh each is.
 
+mod alarm;
 pub mod freshness;
 pub mod monitor;
 mod node;
+mod pace;
 pub mod rounds;
 pub mod state;
 pub mod view;

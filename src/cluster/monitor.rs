@@ -1,6 +1,8 @@
 //! Asks the nodes, round by round: the primary first, then the others. All that is decided from the answers is decided in `watch`.
 
 use super::ClusterState;
+use super::alarm::Alarm;
+use super::pace::Pace;
 use super::watch::{Answer, Watch};
 use crate::clock::{self, Tick};
 use crate::config::settings::{Cluster, Monitor, Node};
@@ -15,6 +17,10 @@ use tokio::task::JoinHandle;
 
 /// The others are asked when the primary has answered, and at the latest after so long: what they show then is more likely to cover its answer.
 const HEAD_START: Duration = Duration::from_millis(5);
+/// How often they are asked in one round while somebody waits and none of them shows what the primary told.
+const TRIES: u32 = 2;
+/// The pause before they are asked again.
+const AGAIN: Duration = Duration::from_micros(400);
 /// A round is complete without those that have not answered after so long; their answers count when they come.
 const GRACE: Duration = Duration::from_millis(20);
 /// Between two rounds while a node is in doubt or suspected.
@@ -67,9 +73,15 @@ struct Round {
     started: Tick,
     /// Asked in this round, not yet answered.
     waits_for: NodeSet,
+    /// When the others are to be asked, as soon as the primary has answered; `None` before that, and once they have been.
+    ask_at: Option<Tick>,
     /// The others are still to be asked.
     half: bool,
     open: bool,
+    /// How often the others have been asked.
+    tries: u32,
+    /// They were given time to replay what the primary had told, before they were asked.
+    paced: bool,
 }
 
 struct Rounder<P: Probe> {
@@ -80,6 +92,9 @@ struct Rounder<P: Probe> {
     running: FuturesUnordered<BoxFuture<'static, Done<P::Link>>>,
     round: Round,
     nudged: Tick,
+    pace: Pace,
+    /// Who is asked first: whose answer comes first has more of the readers that wait.
+    turn: usize,
     /// Counts reloads: answers from before one are not taken.
     generation: u64,
 }
@@ -95,16 +110,19 @@ impl<P: Probe> Rounder<P> {
             running: FuturesUnordered::new(),
             round: Round::default(),
             nudged: Tick::ZERO,
+            pace: Pace::default(),
+            turn: 0,
             generation: 0,
         }
     }
 
     async fn run(mut self, mut settings: watch::Receiver<Option<Arc<Cluster>>>) {
         let state = self.watch.state().clone();
+        let mut alarm = Alarm::new();
         loop {
             self.advance(clock::now());
             let now = clock::now();
-            let sleep = clock::deadline(self.next_event(now).since(now));
+            let next = self.next_event(now);
             // Readers that ask during a round, or between fast ones, need not wake anybody.
             let idle = !self.round.open && !state.rounds.is_asked(now);
             tokio::select! {
@@ -117,7 +135,7 @@ impl<P: Probe> Rounder<P> {
                 }
                 Some(done) = self.running.next(), if !self.running.is_empty() => self.take(done),
                 () = state.rounds.woken(), if idle => {}
-                () = tokio::time::sleep_until(sleep) => {}
+                () = alarm.until(next) => {}
             }
         }
     }
@@ -150,7 +168,9 @@ impl<P: Probe> Rounder<P> {
         if let Some(link) = self.links.get_mut(usize::from(id.0)) {
             *link = done.link;
         }
-        self.watch.take(done.answer, clock::now());
+        let now = clock::now();
+        self.watch.take(done.answer, now);
+        self.watch.state().rounds.show(self.watch.freshest(), now);
     }
 
     /// Begins, goes on with, or completes a round, as far as it is time.
@@ -159,20 +179,52 @@ impl<P: Probe> Rounder<P> {
             self.begin(now);
         }
         let waited = now.since(self.round.started);
-        if self.round.half && (self.round.waits_for == NodeSet::EMPTY || waited >= HEAD_START) {
-            self.round.half = false;
+        let answered = self.round.waits_for == NodeSet::EMPTY;
+        if self.round.half && self.round.ask_at.is_none() && answered {
+            self.round.ask_at = Some(now.plus(self.pause(now)));
+        }
+        if self.round.half && (self.round.ask_at.is_some_and(|at| now >= at) || waited >= HEAD_START) {
+            (self.round.half, self.round.ask_at) = (false, None);
+            self.round.tries += 1;
             self.ask_all();
         }
-        if self.round.open && !self.round.half && (self.round.waits_for == NodeSet::EMPTY || waited >= GRACE)
-        {
-            self.round.open = false;
-            self.watch.tick(now);
-            self.watch.state().rounds.complete(self.watch.freshest(), now);
+        let answered = self.round.waits_for == NodeSet::EMPTY;
+        if self.round.open && !self.round.half && (answered || waited >= self.grace(now)) {
+            self.judge(now, waited);
         }
     }
 
+    /// All have been asked, and have answered or had their time.
+    fn judge(&mut self, now: Tick, waited: Duration) {
+        let shown = self.watch.freshest() >= self.round.started;
+        if self.round.paced && self.round.tries == 1 {
+            self.pace.learn(shown);
+        }
+        if self.round.paced && !shown && self.round.tries < TRIES && waited < HEAD_START {
+            (self.round.half, self.round.ask_at) = (true, Some(now.plus(AGAIN)));
+            return;
+        }
+        self.round.open = false;
+        self.watch.tick(now);
+        self.watch.state().rounds.complete(self.watch.freshest(), now);
+    }
+
+    /// How long the round waits for those that have not answered: while readers wait, not longer than it must if one can serve them.
+    fn grace(&self, now: Tick) -> Duration {
+        let serves = self.watch.freshest() >= self.round.started && self.watch.state().rounds.is_asked(now);
+        if serves { self.watch.settings().monitor.min_interval.min(GRACE) } else { GRACE }
+    }
+
+    /// The time that the others are given before they are asked: none unless somebody waits for what they have not shown yet.
+    fn pause(&mut self, now: Tick) -> Duration {
+        self.round.paced = self.watch.primary().is_some()
+            && self.watch.freshest() < self.round.started
+            && self.watch.state().rounds.is_asked(now);
+        if self.round.paced { self.pace.pause() } else { Duration::ZERO }
+    }
+
     fn begin(&mut self, now: Tick) {
-        self.round = Round { started: now, waits_for: NodeSet::EMPTY, half: true, open: true };
+        self.round = Round { started: now, half: true, open: true, ..Round::default() };
         self.watch.state().take_suspects();
         if let Some(primary) = self.watch.primary() {
             self.ask(primary);
@@ -197,15 +249,20 @@ impl<P: Probe> Rounder<P> {
 
     fn next_event(&self, now: Tick) -> Tick {
         match self.round {
-            Round { half: true, started, .. } => started.plus(HEAD_START),
-            Round { open: true, started, .. } => started.plus(GRACE),
+            Round { half: true, started, ask_at, .. } => {
+                started.plus(HEAD_START).min(ask_at.unwrap_or(Tick::NEVER))
+            }
+            Round { open: true, started, .. } => started.plus(self.grace(now)),
             _ => self.due(now),
         }
     }
 
     fn ask_all(&mut self) {
         let primary = self.watch.primary();
-        for id in (0u8..).map(NodeId).take(self.links.len()).filter(|id| Some(*id) != primary) {
+        self.turn = self.turn.wrapping_add(1);
+        let ids = (0u8..).map(NodeId).take(self.links.len());
+        let all = ids.clone().chain(ids).skip(self.turn % self.links.len().max(1)).take(self.links.len());
+        for id in all.filter(|id| Some(*id) != primary) {
             self.ask(id);
         }
     }

@@ -15,11 +15,16 @@ const EXPECTED_AT_FIRST: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub struct Rounds {
     completed: AtomicU64,
+    /// Counts what waiting readers may profit from: the end of a round, and a replica that shows more before it.
+    news: AtomicU64,
     asked: AtomicU64,
     // Somebody asked for one round then.
     owed: AtomicU64,
-    // The first question that no replica has been fresh enough for yet; 0 = none.
+    // When the first question was asked that no replica has been fresh enough for yet (0 = none), and what it must show.
     open: AtomicU64,
+    wanted: AtomicU64,
+    // The best frontier of all replicas.
+    freshest: AtomicU64,
     expected: AtomicU64,
     done: Notify,
     wake: Notify,
@@ -29,9 +34,12 @@ impl Default for Rounds {
     fn default() -> Self {
         Self {
             completed: AtomicU64::new(0),
+            news: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             owed: AtomicU64::new(0),
             open: AtomicU64::new(0),
+            wanted: AtomicU64::new(0),
+            freshest: AtomicU64::new(0),
             expected: AtomicU64::new(nanos(EXPECTED_AT_FIRST)),
             done: Notify::new(),
             wake: Notify::new(),
@@ -40,12 +48,18 @@ impl Default for Rounds {
 }
 
 impl Rounds {
-    /// Somebody reads and no replica is fresh enough: rounds follow each other closely for a tenth of a second from now.
+    /// Somebody wants to know what is so from now on: rounds follow each other closely for a tenth of a second.
     pub fn ask(&self) {
+        self.ask_for(clock::now());
+    }
+
+    /// Somebody reads and no replica has seen everything before `floor`: rounds follow each other closely for a tenth of a second.
+    pub fn ask_for(&self, floor: Tick) {
         let now = clock::now();
         self.asked.store(now.0, Ordering::Release);
         if self.open.load(Ordering::Relaxed) == 0 {
-            // A race between two askers is harmless: both moments are "now".
+            // A race between two askers costs one measurement.
+            self.wanted.store(floor.0, Ordering::Relaxed);
             self.open.store(now.0, Ordering::Release);
         }
         self.wake.notify_one();
@@ -64,19 +78,33 @@ impl Rounds {
 
     /// Waits until more than `n` rounds are completed and says how many are. Cancel safe.
     pub async fn after(&self, n: u64) -> u64 {
+        self.passed(&self.completed, n).await
+    }
+
+    /// How often there was something new for readers.
+    pub fn news(&self) -> u64 {
+        self.news.load(Ordering::Acquire)
+    }
+
+    /// Waits for something newer than news number `n`: a round's end, or a replica that shows more before it. Cancel safe.
+    pub async fn newer(&self, n: u64) -> u64 {
+        self.passed(&self.news, n).await
+    }
+
+    async fn passed(&self, counter: &AtomicU64, n: u64) -> u64 {
         loop {
             let notified = self.done.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            let completed = self.completed();
-            if completed > n {
-                return completed;
+            let counted = counter.load(Ordering::Acquire);
+            if counted > n {
+                return counted;
             }
             notified.await;
         }
     }
 
-    /// The recent time from asking to a replica's being fresh as of the question; never more than 100 ms.
+    /// The recent time from asking to a replica's being as fresh as was wanted; never more than 100 ms.
     pub fn expected(&self) -> Duration {
         Duration::from_nanos(self.expected.load(Ordering::Relaxed))
     }
@@ -104,8 +132,22 @@ impl Rounds {
 
     /// A round is complete; `freshest` is the best frontier of all replicas.
     pub(super) fn complete(&self, freshest: Tick, now: Tick) {
+        self.freshest.store(freshest.0, Ordering::Relaxed);
         self.measure(freshest, now);
         self.completed.fetch_add(1, Ordering::AcqRel);
+        self.tell();
+    }
+
+    /// The best frontier of all replicas within a round: whoever waits for it need not wait for the others' answers.
+    pub(super) fn show(&self, freshest: Tick, now: Tick) {
+        if freshest.0 > self.freshest.swap(freshest.0, Ordering::Relaxed) {
+            self.measure(freshest, now);
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        self.news.fetch_add(1, Ordering::AcqRel);
         self.done.notify_waiters();
     }
 
@@ -116,7 +158,7 @@ impl Rounds {
         }
         let took = nanos(now.since(open).min(EXPECTED_MAX));
         let before = self.expected.load(Ordering::Relaxed);
-        if freshest >= open {
+        if freshest.0 >= self.wanted.load(Ordering::Relaxed) {
             self.open.store(0, Ordering::Release);
             self.expected.store(u64::midpoint(before, took), Ordering::Relaxed);
         } else if took > before {
@@ -144,6 +186,32 @@ mod tests {
         assert_eq!(rounds.after(0).await, 1);
     }
 
+    #[tokio::test]
+    async fn a_replica_that_shows_more_is_news_before_the_round_ends() {
+        let rounds = Rounds::default();
+        rounds.show(Tick(5), clock::now());
+        assert_eq!((rounds.newer(0).await, rounds.completed()), (1, 0));
+        rounds.show(Tick(5), clock::now());
+        assert_eq!(rounds.news(), 1, "no more than before");
+        rounds.complete(Tick(5), clock::now());
+        assert_eq!((rounds.newer(1).await, rounds.after(0).await), (2, 1));
+    }
+
+    #[test]
+    fn what_was_written_before_the_question_is_all_that_it_waits_for() {
+        let rounds = Rounds::default();
+        let floor = clock::now();
+        std::hint::black_box(clock::now());
+        rounds.ask_for(floor);
+        let asked = Tick(rounds.asked.load(Ordering::Relaxed));
+        assert!(asked > floor);
+        for _ in 0..6 {
+            rounds.ask_for(floor);
+            rounds.complete(floor, asked.plus(Duration::from_micros(500)));
+        }
+        assert!(rounds.expected() < Duration::from_millis(1), "{:?}", rounds.expected());
+    }
+
     #[test]
     fn one_round_is_owed_until_it_begins() {
         let rounds = Rounds::default();
@@ -161,7 +229,7 @@ mod tests {
         let asked = Tick(rounds.asked.load(Ordering::Relaxed));
         assert!(rounds.is_asked(asked.plus(Duration::from_millis(99))));
         assert!(!rounds.is_asked(asked.plus(Duration::from_millis(101))));
-        rounds.complete(Tick(asked.0 - 1), asked.plus(Duration::from_secs(3)));
+        rounds.complete(Tick(rounds.wanted.load(Ordering::Relaxed) - 1), asked.plus(Duration::from_secs(3)));
         assert_eq!(rounds.expected(), EXPECTED_MAX);
         for _ in 0..6 {
             rounds.ask();

@@ -169,7 +169,7 @@ fn choose<E: Engine>(
     }
     if why == Why::NotFresh {
         // Also when it does not wait: only rounds show when waiting is worth it again.
-        core.shared.state.rounds.ask();
+        core.shared.state.rounds.ask_for(ask.floor);
     }
     (choice, why)
 }

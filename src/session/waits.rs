@@ -86,7 +86,7 @@ fn no_primary<E: Engine>(core: &Core<E>, settings: &Cluster, waited: &str) -> Cl
     .hint("`primacy status` shows the nodes and what is wrong with each")
 }
 
-/// Waits for the next round of the monitor, at most until the read's patience is over.
+/// Waits for what the monitor's rounds bring next, at most until the read's patience is over.
 pub(super) async fn barrier<E: Engine>(core: &Core<E>, attempt: &mut Attempt) {
     let rounds = &core.shared.state.rounds;
     let now = clock::now();
@@ -102,9 +102,8 @@ pub(super) async fn barrier<E: Engine>(core: &Core<E>, attempt: &mut Attempt) {
         }
     };
     core.place.set_activity(Activity::Waiting);
-    let completed = rounds.completed();
-    rounds.ask();
-    if tokio::time::timeout_at(clock::deadline(patience), rounds.after(completed)).await.is_err() {
+    // Whoever asked the router has asked for rounds.
+    if tokio::time::timeout_at(clock::deadline(patience), rounds.newer(rounds.news())).await.is_err() {
         core.shared.stats.count(ClusterCount::BarrierTimeouts);
         attempt.wait_until = Some(Tick::ZERO);
     }

@@ -1,6 +1,8 @@
 //! Real clients work whole through Primacy, in transaction mode.
 
+mod caution;
 mod orms;
+mod rails;
 
 use crate::pooling::primacy_pins;
 use crate::support::{Config, Database, Primacy, Servers, http};

@@ -36,3 +36,4 @@ mod settings;
 mod stale;
 mod statements;
 mod support;
+mod vacuum;

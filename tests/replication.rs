@@ -2,7 +2,8 @@
 
 use crate::support::raw::Message;
 use crate::support::{
-    Config, Database, PATIENCE, Primacy, Raw, Servers, eventually, own_cluster, own_cluster_with, unique,
+    Config, Database, PATIENCE, Primacy, Raw, Servers, eventually, http, own_cluster, own_cluster_with,
+    unique,
 };
 use primacy::engine::embedded::{APP, DATABASE, Embedded as _, Options, REPLICATION};
 use primacy::postgres::wire;
@@ -248,4 +249,85 @@ async fn what_a_walsender_writes_is_seen_by_all() {
     walsender.run("INSERT INTO t VALUES (1)").await;
     assert_eq!(reader.value("SELECT count(*) FROM t").await, "1");
     cluster.set_replay_paused(1, false).await.unwrap();
+}
+
+/// A walsender that streams the log physically from where it is now.
+async fn streams(servers: &Servers, port: u16) -> Raw {
+    let replicator = Database {
+        name: DATABASE.to_owned(),
+        user: REPLICATION.user.to_owned(),
+        password: REPLICATION.password.to_owned(),
+    };
+    let mut walsender = Raw::try_connect(&replicator, port, &[("replication", "true")]).await.unwrap();
+    let position = walsender.rows("IDENTIFY_SYSTEM").await[0][2].clone().unwrap();
+    let mut out = Vec::new();
+    wire::query(&mut out, &format!("START_REPLICATION PHYSICAL {position}"));
+    walsender.send(&out).await;
+    let admin = servers.admin(0, "postgres").await;
+    admin.batch_execute("SELECT pg_switch_wal()").await.unwrap();
+    walsender.read_until("Wd").await;
+    walsender
+}
+
+/// What the server says until it ends; the last is why.
+async fn farewell(mut walsender: Raw) -> Message {
+    let messages = walsender.read_until("E$").await;
+    assert_eq!(walsender.unread(), 0, "nothing was cut in the middle");
+    let [.., error, end] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!((error.tag, end.tag, &*end.body), (b'E', b'!', &b"end"[..]), "{error:?}, {end:?}");
+    error.clone()
+}
+
+async fn clients_of(primacy: &Primacy) -> f64 {
+    let (_, text) = http::get(primacy.admin_port, "/metrics").await.unwrap();
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("primacy_clients_replicating{cluster=\"main\"} "));
+    line.unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_replicates_is_told_when_primacy_stops() {
+    let cluster = own_cluster(0).await;
+    let servers = Servers::of_postgres(&cluster);
+    cluster.sql(0, DATABASE, "CREATE TABLE t (x text)").await.unwrap();
+    let mut primacy = Primacy::start(Config::new(&servers.yaml())).await;
+    let walsender = streams(&servers, primacy.port).await;
+    // The log flows while it is sent away.
+    let admin = servers.admin(0, DATABASE).await;
+    let flow = async {
+        for _ in 0..20 {
+            admin
+                .batch_execute("INSERT INTO t SELECT repeat('x', 1000) FROM generate_series(1, 2000)")
+                .await
+                .unwrap();
+        }
+    };
+    let stop = async {
+        let reads = farewell(walsender);
+        let (error, well) = tokio::join!(reads, primacy.stop());
+        assert!(well);
+        error
+    };
+    let ((), error) = tokio::join!(flow, stop);
+    let told = [b'S', b'C', b'M'].map(|kind| error.field(kind).unwrap());
+    assert_eq!(told, ["FATAL", "57P01", "terminating connection due to administrator command"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_replicates_from_a_node_that_is_primary_no_more_is_sent_away() {
+    let cluster = own_cluster(1).await;
+    let servers = Servers::of_postgres(&cluster);
+    let primacy = Primacy::start(Config::new(&servers.yaml())).await;
+    let walsender = streams(&servers, primacy.port).await;
+    // It does not answer, and its connections stay.
+    primacy.expect_log("node does not answer");
+    cluster.pause(0).unwrap();
+    primacy.wait_log("no primary: writes wait").await;
+    assert_eq!(clients_of(&primacy).await, 1.0, "while there is no other, it may stream on");
+    cluster.promote(1).await.unwrap();
+    let error = farewell(walsender).await;
+    let told = [b'S', b'C', b'M'].map(|kind| error.field(kind).unwrap());
+    assert_eq!(told, ["FATAL", "57P01", "terminating connection: another node became the primary"]);
+    cluster.resume(0).unwrap();
+    assert_eq!(clients_of(&primacy).await, 0.0);
 }

@@ -150,7 +150,10 @@ pub trait Front: Engine {
         execute: impl Fn(String) -> BoxFuture<'static, Reply> + Send + Sync,
     ) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Tells a client that it cannot come in. `step`: [`Guest::step`].
+    /// How many bytes the message of a server has that begins with `head`; `None`: that takes more of it.
+    fn message_length(head: &[u8]) -> Option<usize>;
+
+    /// Tells a client that it cannot come in, or not stay. `step`: [`Guest::step`].
     fn turn_away(
         client: &mut Stream,
         step: u8,

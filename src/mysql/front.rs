@@ -173,6 +173,11 @@ impl Front for Mysql {
     async fn turn_away(client: &mut Stream, step: u8, error: &ClientError) -> io::Result<()> {
         send(client, step, &wire::error(error)).await
     }
+    fn message_length(head: &[u8]) -> Option<usize> {
+        let [a, b, c, _] = *head.first_chunk()?;
+        usize::try_from(u32::from_le_bytes([a, b, c, 0])).ok()?.checked_add(4)
+    }
+
 }
 
 // A conversation before the session: the stream, and the next packet's number.

@@ -147,6 +147,11 @@ impl Front for Postgres {
         super::console::serve(client, version, execute).await
     }
 
+    fn message_length(head: &[u8]) -> Option<usize> {
+        let (_, length) = head.split_first()?;
+        usize::try_from(u32::from_be_bytes(*length.first_chunk()?)).ok()?.checked_add(1)
+    }
+
     async fn turn_away(client: &mut Stream, _step: u8, error: &ClientError) -> io::Result<()> {
         let mut out = Vec::new();
         wire::error(&mut out, error);

@@ -1,6 +1,6 @@
 //! A replication connection: one client, one server connection of its own, byte for byte, outside pools and holds.
 //!
-//! Nothing in it is understood, so nothing of ours may be put between two of its bytes: when it must end, it is closed.
+//! Nothing in it is understood but where the server's messages end: there, and nowhere else, the client can be told why it is sent away.
 
 use super::local;
 use super::login::{enter, may_use};
@@ -19,6 +19,8 @@ use crate::routing::{Ask, Choice, route};
 use crate::telemetry::ClusterCount;
 use std::future::poll_fn;
 use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -182,33 +184,44 @@ fn is_good<E: Engine>(shared: &Shared<E>, pass: Option<Pass>) -> bool {
     }
 }
 
-impl<E: Engine> Passage<E> {
+impl<E: Front> Passage<E> {
     /// Passes on what either side says, until one of them ends, the client is sent away, or another node becomes the primary.
     pub async fn run(self) {
         let Self { shared, client, server, place, pass, writes } = self;
         let (mut from_client, mut to_client) = tokio::io::split(client);
         let (mut from_server, mut to_server) = tokio::io::split(server);
-        let doom = poll_fn(|cx| match place.poll_doom(cx) {
-            Some(why) => Poll::Ready(why.message),
-            None => Poll::Pending,
-        });
         // Before the client can know of it.
-        let told = || {
-            writes.iter().for_each(|last| last.raise(clock::now()));
-            true
-        };
-        let why = tokio::select! {
-            end = pump(&mut from_client, &mut to_server, || is_good(&shared, pass)) => of(end, "client"),
-            end = pump(&mut from_server, &mut to_client, &told) => of(end, "server"),
-            why = doom => why,
-            () = superseded(&shared, pass) => "another node became the primary".to_owned(),
+        let told = || writes.iter().for_each(|last| last.raise(clock::now()));
+        let ended = {
+            let ending = std::pin::pin!(ending(&shared, pass, &place));
+            let mut down = Down::<E, _, _, _>::new(&mut from_server, &mut to_client, &told);
+            tokio::select! {
+                end = up(&mut from_client, &mut to_server, || is_good(&shared, pass)) => Ended::Left(of(end, "client")),
+                ended = down.run(ending) => ended,
+            }
         };
         // What was on its way may have taken effect.
         told();
+        let mut client = from_client.unsplit(to_client);
+        let why = match &ended {
+            Ended::Left(why) => why,
+            Ended::SentAway(why) => {
+                drop(tokio::time::timeout(FAREWELL, E::turn_away(&mut client, 0, why)).await);
+                &why.message
+            }
+        };
         tracing::debug!(client = place.id, user = %place.user, why, "a replication connection ended");
         // A client that does not read is not waited for.
-        drop(tokio::time::timeout(FAREWELL, to_client.shutdown()).await);
+        drop(tokio::time::timeout(FAREWELL, client.shutdown()).await);
     }
+}
+
+// How it came to its end.
+enum Ended {
+    // A side left, or nothing can be said to the client any more.
+    Left(String),
+    // Between two messages: the client is told.
+    SentAway(ClientError),
 }
 
 fn of(end: io::Result<()>, whose: &str) -> String {
@@ -218,8 +231,8 @@ fn of(end: io::Result<()>, whose: &str) -> String {
     }
 }
 
-// Until there are no more bytes, or they may not be passed on any more.
-async fn pump(
+// What the client says, until it has no more to say. What may not be passed on any more waits for the end.
+async fn up(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     may: impl Fn() -> bool,
@@ -228,11 +241,144 @@ async fn pump(
     loop {
         let read = from.read(&mut piece).await?;
         match piece.get(..read) {
-            Some(bytes) if read > 0 && may() => {
-                to.write_all(bytes).await?;
-                to.flush().await?;
-            }
+            Some(bytes) if read > 0 && may() => write(to, bytes).await?,
+            Some(_) if read > 0 => std::future::pending().await,
             _ => return Ok(()),
+        }
+    }
+}
+
+async fn write(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
+}
+
+// What the server says.
+struct Down<'a, E, R, W, T> {
+    from: &'a mut R,
+    to: &'a mut W,
+    told: &'a T,
+    frames: Frames<E>,
+}
+
+impl<'a, E: Front, R: AsyncRead + Unpin, W: AsyncWrite + Unpin, T: Fn()> Down<'a, E, R, W, T> {
+    fn new(from: &'a mut R, to: &'a mut W, told: &'a T) -> Self {
+        Self { from, to, told, frames: Frames::default() }
+    }
+
+    // Until it has no more to say, or the connection is to end: then to the end of the message that is on its way.
+    async fn run(&mut self, mut ending: Pin<&mut impl Future<Output = ClientError>>) -> Ended {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let read = tokio::select! {
+                biased;
+                why = &mut ending => return self.end(why, &mut piece).await,
+                read = self.from.read(&mut piece) => read,
+            };
+            let bytes = match read {
+                Ok(read) => piece.get(..read).unwrap_or_default(),
+                Err(error) => return Ended::Left(of(Err(error), "server")),
+            };
+            if bytes.is_empty() {
+                return Ended::Left(of(Ok(()), "server"));
+            }
+            self.note(bytes);
+            let late = {
+                let mut written = std::pin::pin!(write(self.to, bytes));
+                tokio::select! {
+                    end = &mut written => end.map(|()| None),
+                    why = &mut ending => match tokio::time::timeout(FAREWELL, written).await {
+                        Ok(end) => end.map(|()| Some(why)),
+                        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+                    }
+                }
+            };
+            match late {
+                Ok(None) => {}
+                Ok(Some(why)) => return self.end(why, &mut piece).await,
+                Err(error) => return Ended::Left(of(Err(error), "server")),
+            }
+        }
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        (self.told)();
+        self.frames.pass(bytes);
+    }
+
+    async fn end(&mut self, why: ClientError, piece: &mut [u8]) -> Ended {
+        match tokio::time::timeout(FAREWELL, self.finish(piece)).await {
+            Ok(Ok(())) => Ended::SentAway(why),
+            // In the midst of a message nothing of ours can be said.
+            _ => Ended::Left(why.message),
+        }
+    }
+
+    async fn finish(&mut self, piece: &mut [u8]) -> io::Result<()> {
+        while let Some(left) = self.frames.left_at_least() {
+            let room = piece.get_mut(..left.min(PIECE)).unwrap_or_default();
+            let read = self.from.read(room).await?;
+            let bytes = room.get(..read).unwrap_or_default();
+            if bytes.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            (self.told)();
+            self.frames.pass(bytes);
+            write(self.to, bytes).await?;
+        }
+        Ok(())
+    }
+}
+
+// Where messages begin and end in what passes.
+struct Frames<E> {
+    head: Vec<u8>,
+    left: usize,
+    engine: PhantomData<fn() -> E>,
+}
+
+impl<E> Default for Frames<E> {
+    fn default() -> Self {
+        Self { head: Vec::new(), left: 0, engine: PhantomData }
+    }
+}
+
+impl<E: Front> Frames<E> {
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.left > 0 {
+                let (passed, after) = bytes.split_at(self.left.min(bytes.len()));
+                self.left -= passed.len();
+                bytes = after;
+                continue;
+            }
+            self.head.push(*first);
+            bytes = rest;
+            if let Some(length) = E::message_length(&self.head) {
+                self.left = length.saturating_sub(self.head.len());
+                self.head.clear();
+            }
+        }
+    }
+
+    // So many bytes at least belong to the message that has begun; `None`: none has.
+    fn left_at_least(&self) -> Option<usize> {
+        (self.left > 0 || !self.head.is_empty()).then_some(self.left.max(1))
+    }
+}
+
+// Returns when the client is to be sent away, with what it is to be told.
+async fn ending<E: Engine>(shared: &Shared<E>, pass: Option<Pass>, place: &Place) -> ClientError {
+    let doom = poll_fn(|cx| match place.poll_doom(cx) {
+        Some(why) => Poll::Ready(why),
+        None => Poll::Pending,
+    });
+    tokio::select! {
+        why = doom => why,
+        () = superseded(shared, pass) => {
+            ClientError::new("57P01", 1053, "terminating connection: another node became the primary")
+                .hint("connect again")
+                .fatal()
         }
     }
 }
@@ -241,5 +387,37 @@ async fn superseded<E: Engine>(shared: &Shared<E>, pass: Option<Pass>) {
     let rounds = &shared.state.rounds;
     while is_good(shared, pass) {
         rounds.after(rounds.completed()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::Postgres;
+
+    #[test]
+    fn the_end_of_a_message_is_found_in_any_pieces() {
+        // Two messages of 4 and 0 bytes, and the beginning of a third.
+        let bytes = b"d\0\0\0\x08abcdZ\0\0\0\x04d\0\0";
+        for size in 1..=bytes.len() {
+            let (mut frames, mut ends) = (Frames::<Postgres>::default(), Vec::new());
+            for (at, piece) in bytes.chunks(size).enumerate() {
+                frames.pass(piece);
+                if frames.left_at_least().is_none() {
+                    ends.push(at * size + piece.len());
+                }
+            }
+            assert!(ends.iter().all(|end| [9, 14].contains(end)), "{size}: {ends:?}");
+            assert!(size > 1 || ends == [9, 14], "{ends:?}");
+            assert_eq!(frames.left_at_least(), Some(1), "of a header that is not whole one byte is sure");
+        }
+        let mut frames = Frames::<Postgres>::default();
+        frames.pass(b"d\0\0\x01\0ab");
+        assert_eq!(frames.left_at_least(), Some(250));
+        frames.pass(&[0; 250]);
+        assert_eq!(frames.left_at_least(), None);
+        // What is no message has no length that harms.
+        frames.pass(b"d\0\0\0\0");
+        assert_eq!(frames.left_at_least(), None);
     }
 }

@@ -148,6 +148,11 @@ impl Raw {
         }
     }
 
+    /// Bytes that came and are no whole message.
+    pub fn unread(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Everything up to the last of these tags, each awaited in turn; `$` is the end of the connection. What does not come ends it with a word of
     /// its own, so that a comparison shows it.
     pub async fn read_until(&mut self, tags: &str) -> Vec<Message> {

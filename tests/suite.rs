@@ -16,6 +16,7 @@ mod check;
 mod consistency;
 mod console;
 mod corpus;
+mod databases;
 mod drivers;
 mod embedded;
 mod failures;

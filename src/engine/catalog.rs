@@ -26,7 +26,10 @@ pub trait CatalogLoader: Send + Sync + 'static {
         path: &str,
         relations: &[Relation],
         uses: Uses,
-    ) -> impl Future<Output = Result<(Vec<Hangs>, bool), Arc<str>>> + Send;
+    ) -> impl Future<Output = Result<(Vec<Hangs>, Teller), Arc<str>>> + Send;
+
+    /// Closes the connections to `database`: nobody needs them now.
+    fn let_go(&self, database: &str);
 
     /// What the catalog is like now, `known` being what it was like; `None`: a server answered that may be behind.
     ///

@@ -103,8 +103,15 @@ impl CatalogLoader for Loader {
             ],
         };
         let queries = [Query { sql: RECOVERY, parameters: &[] }, asked];
-        let answer = self.connections(database).ask(&queries).await.map_err(|error| words(&error))?;
-        rows::relations(&answer, relations.len()).map_err(|error| words(&error))
+        let answer = self.connections(database).ask_somebody(&queries).await;
+        let (node, answer) = answer.map_err(|error| words(&error))?;
+        let (hangs, replica) = rows::relations(&answer, relations.len()).map_err(|error| words(&error))?;
+        Ok((hangs, if replica { Teller::Replica(node) } else { Teller::Primary }))
+    }
+
+    fn let_go(&self, database: &str) {
+        let connections = self.databases.lock().remove(database);
+        drop(connections);
     }
 
     async fn stamp(&self, database: &str, known: Stamp) -> Result<Option<Stamp>, Arc<str>> {

@@ -60,6 +60,7 @@ mod tests {
             names: Box::default(),
             ends: false,
             own_values: false,
+            empties: None,
             ddl,
             repeatable: true,
         }

@@ -36,6 +36,7 @@ pub mod through;
 mod timer;
 mod unit;
 mod used;
+mod vacate;
 mod waits;
 
 pub use login::login;

@@ -247,6 +247,11 @@ impl Plan {
     pub(super) fn of_text(text: &[u8], judge: &Judge<'_>) -> Self {
         let mut plan = Self::default();
         plan.text(0, text, judge);
+    /// The database that nobody may be connected to for it.
+    pub(super) fn empties(&self) -> Option<&str> {
+        self.verdict.as_ref().filter(|_| self.runs > 0)?.empties.as_deref()
+    }
+
         plan
     }
 

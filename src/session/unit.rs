@@ -7,7 +7,7 @@ use super::plan::Plan;
 use super::registry::Activity;
 use super::run::End;
 use super::{
-    checkout, dispatch, effects, explain, floor, journal, judge, kill, local, settle, shapes, supply,
+    checkout, dispatch, effects, explain, floor, journal, judge, kill, local, settle, shapes, supply, vacate,
 };
 use crate::clock::{self, Tick};
 use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay};
@@ -98,6 +98,9 @@ pub(super) async fn serve<E: Engine>(
     judge::plan(core, exchange, &mut unit.plan).await;
     unit.attempt = Attempt::default();
     let served = run(core, exchange, client, &mut unit, began).await;
+    if vacate::is_needed(core, &unit.plan) {
+        Box::pin(vacate::before(core, &unit.plan)).await;
+    }
     core.unit = Some(unit);
     served
 }

@@ -111,6 +111,10 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
     let outside = outcomes.iter().any(|outcome| outcome.outside);
     let own_values = outcomes.iter().any(|outcome| outcome.own_values);
     let ends = outcomes.iter().any(|outcome| outcome.ends);
+    let empties = match outcomes.as_mut_slice() {
+        [one] => one.empties.take(),
+        _ => None,
+    };
     let transaction = match outcomes.as_slice() {
         [one] => one.transaction,
         several if several.iter().any(|one| one.transaction != Transaction::None) => Transaction::Other,
@@ -148,6 +152,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
         names,
         ends,
         own_values,
+        empties,
         ddl,
         repeatable: statements == 1 && transaction == Transaction::None && traceless && !outside,
     }

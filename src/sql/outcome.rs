@@ -21,6 +21,8 @@ pub(super) struct Outcome {
     pub(super) outside: bool,
     pub(super) ends: bool,
     pub(super) own_values: bool,
+    /// The database that nobody may be connected to.
+    pub(super) empties: Option<Box<str>>,
 }
 
 impl Outcome {
@@ -39,6 +41,7 @@ impl Outcome {
             outside: false,
             ends: false,
             own_values: false,
+            empties: None,
         }
     }
 

@@ -31,6 +31,9 @@ pub struct Verdict {
     pub ends: bool,
     /// Whether it asks for the session's own values of sequences: `currval`, `lastval`.
     pub own_values: bool,
+    /// The database (by its name on the servers) that nobody may be connected to while the text runs, which is one statement: the one that it drops,
+    /// renames, moves or copies.
+    pub empties: Option<Box<str>>,
     /// Whether the text changes the catalog (any DDL).
     pub ddl: bool,
     /// Whether the text may be answered again on another node after a refusal: a single statement that is no transaction control.

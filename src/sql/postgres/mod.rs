@@ -1,6 +1,7 @@
 //! PostgreSQL's statements.
 
 mod call;
+mod database;
 mod modify;
 mod prepared;
 mod query;

@@ -1,7 +1,7 @@
 //! Utility commands: COPY, maintenance, and everything that changes the catalog.
 
-use super::Env;
 use super::query::walk;
+use super::{Env, database};
 use crate::catalog::Does;
 use crate::engine::{Certainty, PinReason};
 use crate::sql::functions::{self, Deed};
@@ -22,9 +22,9 @@ pub(super) fn judge(word: &str, toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
         "reindex" => Outcome::command("REINDEX"),
         "truncate" => truncate(toks),
         "refresh" => refresh(toks, env),
-        "create" => create(toks, env),
-        "alter" => alter(toks, env),
-        "drop" => Outcome { ends: true, ..ddl("DROP", toks, env) },
+        "create" => Outcome { empties: database::emptied(toks), ..create(toks, env) },
+        "alter" => Outcome { empties: database::emptied(toks), ..alter(toks, env) },
+        "drop" => Outcome { empties: database::emptied(toks), ends: true, ..ddl("DROP", toks, env) },
         "comment" => Outcome::ddl("COMMENT", env.context),
         "grant" => Outcome::ddl("GRANT", env.context),
         "revoke" => Outcome::ddl("REVOKE", env.context),

@@ -2,8 +2,8 @@
 
 use crate::support::{eventually, own_cluster};
 use primacy::catalog::names::Call;
-use primacy::catalog::source::{Stamp, Uses};
-use primacy::catalog::{Catalog, Cleared, Does, Facts, Loaded, Names, Relation, Request};
+use primacy::catalog::source::{Stamp, Teller, Uses};
+use primacy::catalog::{Catalog, Cleared, Does, Facts, Keep, Loaded, Names, Relation, Request};
 use primacy::config::settings::{Node, NodeRole, ServerTls, ServerTlsMode};
 use primacy::config::units::Secret;
 use primacy::engine::CatalogLoader;
@@ -66,12 +66,13 @@ impl Asker {
             Some(_) => None,
             None => Some(session::catalog::names(&self.loader, self.database, Vec::new()).await?),
         };
-        let names = request.names.clone().or(fresh.as_ref().map(|(names, _)| Arc::clone(names))).unwrap();
-        let (hangs, lasting) =
+        let names = request.names.clone().or(fresh.as_ref().map(|(names, ..)| Arc::clone(names))).unwrap();
+        let (hangs, told) =
             self.loader.relations(self.database, &request.path, &request.relations, Uses::Both).await?;
         let relations = hangs.iter().map(|hangs| Facts::judge(hangs, &names)).collect();
-        let names = fresh.map(|(names, stamp)| (names, stamp.unwrap_or_default()));
-        Ok(Loaded { names, relations, lasting })
+        let names = fresh.map(|(names, stamp, _)| (names, stamp));
+        let keep = if told == Teller::Primary { Keep::Lasting } else { Keep::Not };
+        Ok(Loaded { names, relations, keep })
     }
 
     /// `yes`, `primary`, or the reason.
@@ -357,8 +358,8 @@ async fn changes_are_told_from_the_comings_and_goings_of_temporary_tables() {
     let loader = loader(nodes(&cluster, &[0]));
     // Statistics come when the session that wrote has ended, a moment after its client has left.
     let stamp = eventually("the writes are counted", async || {
-        let (_, stamp) = loader.code("app").await.unwrap();
-        let stamp = stamp.expect("the primary answered");
+        let (_, stamp, told) = loader.code("app").await.unwrap();
+        assert_eq!(told, Teller::Primary);
         stamp.writes.is_some_and(|writes| writes > 0).then_some(stamp)
     })
     .await;
@@ -405,5 +406,6 @@ async fn changes_are_told_from_the_comings_and_goings_of_temporary_tables() {
     // A replica counts nothing.
     let replica = self::loader(nodes(&cluster, &[1]));
     assert_eq!(replica.stamp("app", stamp).await.unwrap(), None);
-    assert!(replica.code("app").await.unwrap().1.is_none());
+    let (_, said, told) = replica.code("app").await.unwrap();
+    assert_eq!((said.writes, told), (None, Teller::Replica(cluster.endpoints()[1].name.as_str().into())));
 }

@@ -203,7 +203,7 @@ impl Oracle {
         })
         .await;
         let loader = loader(nodes_of(&servers.endpoints[..1]));
-        let (names, _) = session::catalog::names(&loader, &database.name, Vec::new()).await.unwrap();
+        let (names, ..) = session::catalog::names(&loader, &database.name, Vec::new()).await.unwrap();
         let primary = Side::new(&database, primary.port).await;
         let replica = Side::new(&database, replica.port).await;
         Self { names, database, primary, replica }

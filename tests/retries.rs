@@ -131,7 +131,7 @@ async fn reads_without_a_primary_are_served_or_refused() {
         let client = connect(primacy.port).await;
         client.batch_execute("CREATE TABLE one AS SELECT 1 AS n").await.unwrap();
         servers.wait_caught_up().await.unwrap();
-        // What hangs on a table can be asked of nobody later.
+        // Known before, so that nothing but freshness is in the way.
         assert_eq!(ask(&client, "SELECT n FROM one").await.unwrap(), "1");
         servers.set_replay_paused(1, true).await.unwrap();
         client.batch_execute("UPDATE one SET n = 2").await.unwrap();
@@ -151,6 +151,53 @@ async fn reads_without_a_primary_are_served_or_refused() {
             "nobody can promise that"
         );
     }
+}
+
+/// What `EXPLAIN ROUTE` says of a statement's class.
+async fn class(client: &Client, statement: &str) -> String {
+    let messages = client.simple_query(&format!("EXPLAIN ROUTE {statement}")).await.unwrap();
+    let lines = messages.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.strip_prefix("class: ").map(str::to_owned),
+        _ => None,
+    });
+    lines.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_hangs_on_a_table_is_learnt_of_a_replica_while_there_is_no_primary() {
+    let servers = own_cluster(2).await;
+    let made = "CREATE TABLE one AS SELECT 1 AS n; CREATE TABLE two AS SELECT 2 AS n; GRANT SELECT ON one, two TO PUBLIC;
+                CREATE FUNCTION three() RETURNS int LANGUAGE sql STABLE AS 'SELECT 3'";
+    servers.sql(0, DATABASE, made).await.unwrap();
+    servers.wait_caught_up().await.unwrap();
+    let config = Config::new(&servers.yaml())
+        .cluster("routing: { consistency: eventual, max_lag: 1h }")
+        .cluster("failover: { hold: 1s }");
+    let primacy = Primacy::start(config).await;
+    primacy.expect_log("node does not answer");
+    let client = connect(primacy.port).await;
+    servers.stop(0, Stop::Kill).await.unwrap();
+    primacy.wait_log("no primary: writes wait").await;
+    eventually("the replicas are known to be equally far", async || {
+        ask(&client, "SELECT n FROM one").await.ok()
+    })
+    .await;
+    let held = event(&primacy, "held").await;
+    for (text, expected) in [("SELECT n FROM one", "1"), ("SELECT n FROM two", "2"), ("SELECT three()", "3")]
+    {
+        assert_eq!(ask(&client, text).await.unwrap(), expected);
+    }
+    assert_eq!(event(&primacy, "held").await, held, "none of them waited");
+    servers.start_node(0).await.unwrap();
+    primacy.wait_log("the primary is back").await;
+    // What a replica said counts no longer, or nobody would notice that the primary says something else.
+    assert_eq!(class(&client, "SELECT three()").await, "read");
+    let changed = "CREATE OR REPLACE FUNCTION three() RETURNS int LANGUAGE sql AS $f$ SELECT length(set_config('a.b', 'abc', false)) $f$";
+    servers.sql(0, DATABASE, changed).await.unwrap();
+    eventually("the change is noticed", async || {
+        (class(&client, "SELECT three()").await == "write").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

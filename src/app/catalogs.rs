@@ -22,12 +22,17 @@ const BLIND: u32 = 3;
 /// Looks at each database's catalog from time to time.
 pub(super) async fn watch<E: Front>(shared: Arc<Shared<E>>, mut stop: watch::Receiver<bool>) {
     let mut blind: HashMap<Arc<str>, u32> = HashMap::new();
+    let gate = &shared.state.gate;
     loop {
+        let closed = gate.now().is_none();
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
+            // What was learnt of replicas counts no longer.
+            _ = gate.opened(), if closed => {}
             () = tokio::time::sleep_until(clock::deadline(LOOK)) => {}
         }
+        shared.catalogs.recheck_all();
         let used = shared.catalogs.in_use();
         blind.retain(|name, _| used.iter().any(|(used, _)| used == name));
         let looks = used.into_iter().map(|(name, catalog)| {

@@ -152,15 +152,16 @@ pub(super) fn start<E: Front, P: Probe>(
     Ok(working)
 }
 
-// The primary is asked first: a replica may be behind with users, rights and tables.
+// The primary is asked first: a replica may be behind with users, rights and tables. While there is none, the replica that is furthest.
 fn nodes_of(state: Arc<ClusterState>, settings: Arc<Cluster>) -> Nodes {
     Arc::new(move || {
         let view = state.view.load();
         let usable =
             |id: usize| view.nodes.get(id).is_none_or(|node| !matches!(node.health, Health::Quarantined(_)));
-        let primary = view.primary.map(|id| usize::from(id.0));
-        let others = (0..settings.nodes.len()).filter(|id| Some(*id) != primary && usable(*id));
-        primary.into_iter().chain(others).filter_map(|id| settings.nodes.get(id).cloned()).collect()
+        let first = view.primary.or_else(|| view.furthest().map(|node| node.id));
+        let first = first.map(|id| usize::from(id.0));
+        let others = (0..settings.nodes.len()).filter(|id| Some(*id) != first && usable(*id));
+        first.into_iter().chain(others).filter_map(|id| settings.nodes.get(id).cloned()).collect()
     })
 }
 

@@ -21,7 +21,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Ages and closes what is idle, follows restarts and changes of role.
 pub(super) async fn housekeeping<E: Front>(shared: Arc<Shared<E>>, mut stop: watch::Receiver<bool>) {
     let mut known: Vec<(u64, Role, bool)> = Vec::new();
-    // What was loaded before the first primary was found is not kept anyway: that one drops nothing.
+    // What was loaded before the first primary was found is not kept longer than that: that one drops nothing.
     let mut epoch = Epoch(1);
     loop {
         tokio::select! {
@@ -51,7 +51,7 @@ pub(super) async fn housekeeping<E: Front>(shared: Arc<Shared<E>>, mut stop: wat
         if view.epoch > epoch {
             epoch = view.epoch;
             shared.forget_greetings();
-            shared.catalogs.forget_all();
+            shared.catalogs.reload_all();
         }
         victims(&shared, now);
         fill(&shared);

@@ -41,8 +41,42 @@ pub struct Loaded {
     pub names: Option<(Arc<Names>, Stamp)>,
     /// One for each relation of the request, in its order.
     pub relations: Vec<Facts>,
-    /// Whether it may be kept: false when a server answered that may be behind (a replica).
-    pub lasting: bool,
+    /// For how long it may be kept.
+    pub keep: Keep,
+}
+
+/// For how long an answer may be kept.
+#[derive(Debug, Clone)]
+pub enum Keep {
+    /// Until the catalog changes: the primary said it.
+    Lasting,
+    /// As long as this holds: there is no primary, and nobody is known to have got further than the replica that said it.
+    While(Still),
+    /// It counts for who asked, if at all: a server said it that may be behind.
+    Not,
+}
+
+/// Something that is true now, and whether it still is.
+#[derive(Clone)]
+pub struct Still(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Still {
+    /// It is as long as `holds` says so.
+    pub fn new(holds: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    /// Whether it still is.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Still {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Still").field(&self.holds()).finish()
+    }
 }
 
 /// The catalog of one database of one cluster; shared as `Arc`.
@@ -53,6 +87,7 @@ pub struct Catalog {
     gate: tokio::sync::Mutex<()>,
     failures: AtomicU64,
     last_failure: Mutex<(Tick, Arc<str>)>,
+    changed: AtomicU64,
 }
 
 /// One generation. A load that began in it stores into it, so nothing loaded before a DDL can outlive that DDL.
@@ -63,6 +98,8 @@ struct Snapshot {
     /// What the catalog was like when the names were loaded.
     stamp: Mutex<Option<Stamp>>,
     relations: Cache<Key, Facts, Weight>,
+    /// All of it goes when this holds no longer.
+    still: Mutex<Option<Still>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,7 +117,8 @@ impl Snapshot {
     fn new() -> Arc<Self> {
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         let relations = Cache::with_weighter(64, RELATIONS_BYTES, Weight);
-        Arc::new(Self { generation, names: ArcSwapOption::empty(), stamp: Mutex::new(None), relations })
+        let (names, stamp, still) = (ArcSwapOption::empty(), Mutex::new(None), Mutex::new(None));
+        Arc::new(Self { generation, names, stamp, relations, still })
     }
 
     fn cleared(&self, path: &str, relations: &[Relation]) -> Cleared {
@@ -113,7 +151,8 @@ impl Snapshot {
 
     fn store(&self, request: &Request, loaded: &Loaded) {
         if let Some((names, stamp)) = &loaded.names {
-            *self.stamp.lock() = Some(*stamp);
+            // What a replica said is not watched: it goes by itself.
+            *self.stamp.lock() = matches!(loaded.keep, Keep::Lasting).then_some(*stamp);
             self.names.store(Some(Arc::clone(names)));
         }
         for (relation, facts) in request.relations.iter().zip(&loaded.relations) {
@@ -129,6 +168,7 @@ impl Default for Catalog {
             gate: tokio::sync::Mutex::new(()),
             failures: AtomicU64::new(0),
             last_failure: Mutex::new((Tick::ZERO, Arc::from(""))),
+            changed: AtomicU64::new(0),
         }
     }
 }
@@ -144,6 +184,13 @@ impl Catalog {
     #[must_use]
     pub fn names(&self) -> Option<Arc<Names>> {
         self.current.load().names.load_full()
+    }
+
+    /// The generation, and the names as far as they are known in this very one: of two questions each could be answered by another.
+    #[must_use]
+    pub fn known(&self) -> (u64, Option<Arc<Names>>) {
+        let current = self.current.load();
+        (current.generation, current.names.load_full())
     }
 
     /// Whether the relations are known to run nothing of unknown effect. Allocates nothing.
@@ -179,8 +226,10 @@ impl Catalog {
         match loader(request.clone()).await {
             Ok(loaded) if loaded.relations.len() == request.relations.len() => {
                 let answers = answers(&snapshot, path, relations, &request, &loaded);
-                if loaded.lasting {
-                    snapshot.store(&request, &loaded);
+                match &loaded.keep {
+                    Keep::Lasting => snapshot.store(&request, &loaded),
+                    Keep::While(still) => self.store_while(&snapshot, still, &request, &loaded),
+                    Keep::Not => {}
                 }
                 answers
             }
@@ -192,7 +241,28 @@ impl Catalog {
     /// The catalog may have changed: everything known is dropped. To be called for any DDL tag, and again at the end of a
     /// transaction that had one (until its commit others still load the old state).
     pub fn forget(&self) {
+        self.changed.fetch_max(clock::now().0, Ordering::AcqRel);
         self.current.store(Snapshot::new());
+    }
+
+    /// Everything known is dropped, though the catalog has not changed: it is to be judged anew.
+    pub fn reload(&self) {
+        self.current.store(Snapshot::new());
+    }
+
+    /// Everything known is dropped if it was to be kept only as long as something holds, and that does not.
+    pub fn recheck(&self) {
+        let current = self.current.load_full();
+        if current.still.lock().as_ref().is_some_and(|still| !still.holds()) {
+            // Whatever took its place meanwhile is not older.
+            drop(self.current.compare_and_swap(&current, Snapshot::new()));
+        }
+    }
+
+    /// When the catalog last changed, as far as that is known: what a server says that has not seen everything from before is outdated.
+    #[must_use]
+    pub fn changed(&self) -> Tick {
+        Tick(self.changed.load(Ordering::Acquire))
     }
 
     /// What the catalog was like when its names were loaded; `None`: they are not.
@@ -208,6 +278,7 @@ impl Catalog {
         let mut stamp = current.stamp.lock();
         let changed = stamp.is_some_and(|known| known.digest != now.digest);
         if changed {
+            self.changed.fetch_max(clock::now().0, Ordering::AcqRel);
             self.current.store(Snapshot::new());
         } else if let Some(known) = &mut *stamp {
             known.writes = now.writes;
@@ -218,6 +289,18 @@ impl Catalog {
     #[cfg(test)]
     pub(super) fn weight(&self) -> u64 {
         self.current.load().relations.weight()
+    }
+
+    // What was kept so far and what is added hold as long as the same does: where nobody gets further, both were said at one place.
+    fn store_while(&self, snapshot: &Snapshot, still: &Still, request: &Request, loaded: &Loaded) {
+        let mut known = snapshot.still.lock();
+        if known.as_ref().is_none_or(Still::holds) {
+            known.get_or_insert_with(|| still.clone());
+            snapshot.store(request, loaded);
+        }
+        drop(known);
+        // It may have ended before there was anything to drop.
+        self.recheck();
     }
 
     /// The error of a load that failed while this caller waited, or within the last second.
@@ -265,6 +348,8 @@ fn answers(
 #[derive(Debug, Default)]
 pub struct Catalogs {
     by_name: RwLock<HashMap<Arc<str>, Arc<Catalog>>>,
+    /// When those last changed that had to make room.
+    changed: AtomicU64,
 }
 
 impl Catalogs {
@@ -276,9 +361,19 @@ impl Catalogs {
         }
         let mut by_name = self.by_name.write();
         if by_name.len() >= DATABASES_MAX {
-            by_name.retain(|_, catalog| Arc::strong_count(catalog) > 1);
+            by_name.retain(|_, catalog| {
+                let used = Arc::strong_count(catalog) > 1;
+                if !used {
+                    self.changed.fetch_max(catalog.changed().0, Ordering::AcqRel);
+                }
+                used
+            });
         }
-        Arc::clone(by_name.entry(Arc::from(database)).or_default())
+        let catalog = by_name.entry(Arc::from(database)).or_insert_with(|| {
+            let changed = AtomicU64::new(self.changed.load(Ordering::Acquire));
+            Arc::new(Catalog { changed, ..Catalog::default() })
+        });
+        Arc::clone(catalog)
     }
 
     /// The catalogs that somebody holds and whose names are loaded, by the databases' names on the servers.
@@ -291,7 +386,12 @@ impl Catalogs {
     }
 
     /// Drops everything known of every database (a new primary, roles that were changed).
-    pub fn forget_all(&self) {
-        self.by_name.read().values().for_each(|catalog| catalog.forget());
+    pub fn reload_all(&self) {
+        self.by_name.read().values().for_each(|catalog| catalog.reload());
+    }
+
+    /// Drops what was to be kept only as long as something holds that does not.
+    pub fn recheck_all(&self) {
+        self.by_name.read().values().for_each(|catalog| catalog.recheck());
     }
 }

@@ -8,7 +8,7 @@ mod path;
 mod relation;
 pub mod source;
 
-pub use database::{Catalog, Catalogs, Loaded, Request};
+pub use database::{Catalog, Catalogs, Keep, Loaded, Request, Still};
 pub use does::Does;
 pub use names::Names;
 pub use path::SearchPath;

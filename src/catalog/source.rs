@@ -1,5 +1,7 @@
 //! What a loader brings from a server: facts as the catalog has them, not judged yet.
 
+use std::sync::Arc;
+
 /// In what a function is written, as far as its body can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Language {
@@ -131,6 +133,15 @@ pub enum Uses {
     Both,
     /// Reading alone where a relation is not written.
     AsTheyAre,
+}
+
+/// Which server told something of a catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Teller {
+    /// The primary.
+    Primary,
+    /// A replica, by its node's name: it may be behind.
+    Replica(Arc<str>),
 }
 
 /// What tells that a catalog has changed.

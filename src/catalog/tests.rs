@@ -1,9 +1,10 @@
-use super::database::{Catalog, Catalogs, Loaded, Request};
+use super::database::{Catalog, Catalogs, Keep, Loaded, Request, Still};
 use super::source::{Hang, Hangs, Stamp};
 use super::{Answer, Cleared, Does, Facts, Names, Relation};
+use crate::clock::Tick;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 fn relation(schema: &str, name: &str, written: bool) -> Relation {
     Relation { schema: schema.into(), name: name.into(), written }
@@ -19,7 +20,7 @@ const STAMP: Stamp = Stamp { writes: Some(7), digest: 1 };
 fn answer(request: &Request) -> Loaded {
     let facts = |r: &Relation| if &*r.name == "t" { Facts::CLEAR } else { no("trigger") };
     let names = request.names.is_none().then(|| (Arc::new(Names::default()), STAMP));
-    Loaded { names, relations: request.relations.iter().map(facts).collect(), lasting: true }
+    Loaded { names, relations: request.relations.iter().map(facts).collect(), keep: Keep::Lasting }
 }
 
 #[tokio::test]
@@ -79,9 +80,58 @@ async fn an_answer_from_before_a_ddl_is_not_kept() {
 async fn an_answer_of_a_replica_is_used_and_not_kept() {
     let catalog = Catalog::default();
     let asked = [relation("", "t", true)];
-    let behind = async |request: Request| Ok(Loaded { lasting: false, ..answer(&request) });
+    let behind = async |request: Request| Ok(Loaded { keep: Keep::Not, ..answer(&request) });
     assert_eq!(catalog.load("", &asked, behind).await, Cleared::YES);
     assert_eq!(catalog.cleared("", &asked), Cleared::Unknown);
+}
+
+#[tokio::test]
+async fn what_counts_for_now_is_kept_as_long_as_that_lasts() {
+    let (catalogs, lasts) = (Catalogs::default(), Arc::new(AtomicBool::new(true)));
+    let catalog = catalogs.of("one");
+    let asked = [relation("", "t", true)];
+    let still = || {
+        let lasts = Arc::clone(&lasts);
+        Still::new(move || lasts.load(Ordering::Relaxed))
+    };
+    let load = async || {
+        let keep = Keep::While(still());
+        catalog.load("", &asked, async |request| Ok(Loaded { keep, ..answer(&request) })).await
+    };
+    assert_eq!(load().await, Cleared::YES);
+    catalogs.recheck_all();
+    assert_eq!((catalog.cleared("", &asked), catalog.names().is_some()), (Cleared::YES, true));
+    assert!(catalogs.in_use().is_empty(), "the primary is not asked whether it has changed");
+    lasts.store(false, Ordering::Relaxed);
+    catalogs.recheck_all();
+    assert_eq!((catalog.cleared("", &asked), catalog.names()), (Cleared::Unknown, None));
+    assert_eq!(catalog.changed(), Tick::ZERO, "that is no change");
+    // It ended while the question was asked.
+    assert_eq!(load().await, Cleared::YES);
+    assert_eq!(catalog.cleared("", &asked), Cleared::Unknown);
+    // What lasts is not added to what does not, nor the other way round.
+    lasts.store(true, Ordering::Relaxed);
+    catalog.load("", &[], async |request| Ok(answer(&request))).await;
+    load().await;
+    lasts.store(false, Ordering::Relaxed);
+    catalogs.recheck_all();
+    assert_eq!((catalog.cleared("", &asked), catalog.names()), (Cleared::Unknown, None));
+}
+
+#[tokio::test]
+async fn a_change_is_remembered_longer_than_what_changed() {
+    let catalogs = Catalogs::default();
+    catalogs.of("one").forget();
+    let changed = catalogs.of("one").changed();
+    assert!(changed > Tick::ZERO);
+    for number in 0..1_000 {
+        drop(catalogs.of(&number.to_string()));
+    }
+    assert_eq!(catalogs.of("one").changed(), changed, "it had to make room");
+    let catalog = catalogs.of("two");
+    catalog.load("", &[], async |request| Ok(answer(&request))).await;
+    assert!(catalog.compare(Stamp { writes: Some(9), digest: 2 }));
+    assert!(catalog.changed() > changed, "so does what passed by");
 }
 
 #[tokio::test]
@@ -148,7 +198,7 @@ fn a_databases_catalog_is_one_and_no_two_share_a_generation() {
     assert!(Arc::ptr_eq(&one, &catalogs.of("one")));
     assert_ne!(one.generation(), other.generation());
     let before = one.generation();
-    catalogs.forget_all();
+    catalogs.reload_all();
     assert!(one.generation() > before);
 }
 

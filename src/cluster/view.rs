@@ -110,6 +110,12 @@ impl NodeLive {
         Tick(self.fresh_as_of.load(Ordering::Acquire))
     }
 
+    /// How far it said that it is.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        *self.position.lock()
+    }
+
     /// How far behind it is in time.
     #[must_use]
     pub fn lag(&self) -> Duration {
@@ -122,6 +128,20 @@ impl ClusterView {
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&NodeView> {
         self.nodes.get(usize::from(id.0))
+    }
+
+    /// Whether no node that answers is known to be further than `at`.
+    #[must_use]
+    pub fn is_covered_by(&self, at: Position) -> bool {
+        let up = self.nodes.iter().filter(|node| node.health == Health::Up);
+        at.is_ordered() && up.map(|node| node.live.position()).all(|position| at.covers(position))
+    }
+
+    /// A node that no other is known to be further than, among those that answer.
+    #[must_use]
+    pub fn furthest(&self) -> Option<&NodeView> {
+        let mut up = self.nodes.iter().filter(|node| node.health == Health::Up);
+        up.find(|node| self.is_covered_by(node.live.position()))
     }
 
     /// Whether nothing differs but the number: then it is not published anew.

@@ -1,22 +1,21 @@
 //! What the catalog asks of an engine.
 
 use crate::catalog::Relation;
-use crate::catalog::source::{Hangs, Source, Stamp, Uses};
+use crate::catalog::source::{Hangs, Source, Stamp, Teller, Uses};
 use std::future::Future;
 use std::sync::Arc;
 
 /// Reads what a database says of its functions, types and relations. `database` is its name on the servers. Errors are words for logs
 /// and `EXPLAIN ROUTE`: no server could be asked, or the answer is not usable.
 pub trait CatalogLoader: Send + Sync + 'static {
-    /// The code that users gave to the database, in one round trip once connected, and what the catalog was like before it was read;
-    /// `None`: a server answered that may be behind.
+    /// The code that users gave to the database, in one round trip once connected; what the catalog was like before it was read; and who
+    /// says so.
     ///
     /// # Errors
     /// See [`CatalogLoader`].
-    fn code(&self, database: &str) -> impl Future<Output = Result<(Source, Option<Stamp>), Arc<str>>> + Send;
+    fn code(&self, database: &str) -> impl Future<Output = Result<(Source, Stamp, Teller), Arc<str>>> + Send;
 
-    /// What hangs on `relations`, looked up by `path` (empty: in every schema), in their order; and whether it may be kept: not when a
-    /// server answered that may be behind. One round trip.
+    /// What hangs on `relations`, looked up by `path` (empty: in every schema), in their order; and who says so. One round trip.
     ///
     /// # Errors
     /// See [`CatalogLoader`].

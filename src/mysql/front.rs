@@ -7,7 +7,7 @@ use super::handshake::{CACHING_SHA2, Greeting, NONCE, Response, asks_for_tls};
 use super::login::receive;
 use super::wire::{self, status};
 use crate::catalog::Relation;
-use crate::catalog::source::{Hang, Hangs, Source, Stamp, Uses};
+use crate::catalog::source::{Hang, Hangs, Source, Stamp, Teller, Uses};
 use crate::clock;
 use crate::config::settings::{ClientTlsMode, Cluster, EngineKind, Node, Passthrough, UserSecret};
 use crate::config::units::Secret;
@@ -42,8 +42,8 @@ impl Engine for Mysql {
 pub struct Loader;
 
 impl CatalogLoader for Loader {
-    async fn code(&self, _: &str) -> Result<(Source, Option<Stamp>), Arc<str>> {
-        Ok((Source::default(), Some(Stamp { writes: Some(0), digest: 0 })))
+    async fn code(&self, _: &str) -> Result<(Source, Stamp, Teller), Arc<str>> {
+        Ok((Source::default(), Stamp { writes: Some(0), digest: 0 }, Teller::Primary))
     }
 
     async fn relations(
@@ -52,14 +52,15 @@ impl CatalogLoader for Loader {
         _: &str,
         relations: &[Relation],
         _: Uses,
-    ) -> Result<(Vec<Hangs>, bool), Arc<str>> {
+    ) -> Result<(Vec<Hangs>, Teller), Arc<str>> {
         let unread = || vec![Hang { function: None, why: Some("MySQL's catalog is not read yet".into()) }];
-        Ok((relations.iter().map(|_| Hangs { read: unread(), write: unread() }).collect(), true))
+        let hangs = relations.iter().map(|_| Hangs { read: unread(), write: unread() });
+        Ok((hangs.collect(), Teller::Primary))
     }
 
-    async fn stamp(&self, _: &str, known: Stamp) -> Result<Option<Stamp>, Arc<str>> {
     fn let_go(&self, _: &str) {}
 
+    async fn stamp(&self, _: &str, known: Stamp) -> Result<Option<Stamp>, Arc<str>> {
         Ok(Some(known))
     }
 }
@@ -172,14 +173,14 @@ impl Front for Mysql {
         send(&mut client, step, &wire::error(&error)).await
     }
 
-    async fn turn_away(client: &mut Stream, step: u8, error: &ClientError) -> io::Result<()> {
-        send(client, step, &wire::error(error)).await
-    }
     fn message_length(head: &[u8]) -> Option<usize> {
         let [a, b, c, _] = *head.first_chunk()?;
         usize::try_from(u32::from_le_bytes([a, b, c, 0])).ok()?.checked_add(4)
     }
 
+    async fn turn_away(client: &mut Stream, step: u8, error: &ClientError) -> io::Result<()> {
+        send(client, step, &wire::error(error)).await
+    }
 }
 
 // A conversation before the session: the stream, and the next packet's number.

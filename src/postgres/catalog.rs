@@ -2,7 +2,7 @@
 //! file ask; what they find is judged elsewhere.
 
 use super::connections::{Account, Connections, Nodes, Query, QueryError};
-use crate::catalog::source::{Hangs, Source, Stamp, Uses};
+use crate::catalog::source::{Hangs, Source, Stamp, Teller, Uses};
 use crate::catalog::{Relation, SearchPath};
 use crate::config::units::Secret;
 use crate::engine::CatalogLoader;
@@ -67,17 +67,21 @@ impl Loader {
         connections
     }
 
-    async fn ask(&self, database: &str, sql: &[&str]) -> Result<Vec<Vec<Row>>, Arc<str>> {
+    async fn ask(&self, database: &str, sql: &[&str]) -> Result<(Arc<str>, Vec<Vec<Row>>), Arc<str>> {
         let queries: Vec<_> = sql.iter().map(|sql| Query { sql, parameters: &[] }).collect();
-        let answer: Result<_, QueryError> = self.connections(database).ask(&queries).await;
+        let answer: Result<_, QueryError> = self.connections(database).ask_somebody(&queries).await;
         answer.map_err(|error| words(&error))
     }
 }
 
 impl CatalogLoader for Loader {
-    async fn code(&self, database: &str) -> Result<(Source, Option<Stamp>), Arc<str>> {
-        let answer = self.ask(database, &[WRITES, DIGEST, FUNCTIONS, TYPES, NAMES]).await?;
-        rows::code(&answer).map_err(|error| words(&error))
+    async fn code(&self, database: &str) -> Result<(Source, Stamp, Teller), Arc<str>> {
+        let (node, answer) = self.ask(database, &[WRITES, DIGEST, FUNCTIONS, TYPES, NAMES]).await?;
+        let (source, digest, writes) = rows::code(&answer).map_err(|error| words(&error))?;
+        Ok(match writes {
+            Some(writes) => (source, Stamp { writes, digest }, Teller::Primary),
+            None => (source, Stamp { writes: None, digest }, Teller::Replica(node)),
+        })
     }
 
     async fn relations(
@@ -86,7 +90,7 @@ impl CatalogLoader for Loader {
         path: &str,
         relations: &[Relation],
         uses: Uses,
-    ) -> Result<(Vec<Hangs>, bool), Arc<str>> {
+    ) -> Result<(Vec<Hangs>, Teller), Arc<str>> {
         let both: Vec<bool> = relations.iter().map(|r| uses == Uses::Both || r.written).collect();
         let schemas: Vec<&str> = relations.iter().map(|r| &*r.schema).collect();
         let names: Vec<&str> = relations.iter().map(|r| &*r.name).collect();
@@ -116,14 +120,14 @@ impl CatalogLoader for Loader {
 
     async fn stamp(&self, database: &str, known: Stamp) -> Result<Option<Stamp>, Arc<str>> {
         let Some(writes) =
-            rows::writes(&self.ask(database, &[WRITES]).await?).map_err(|error| words(&error))?
+            rows::writes(&self.ask(database, &[WRITES]).await?.1).map_err(|error| words(&error))?
         else {
             return Ok(None);
         };
         if writes.is_some() && writes == known.writes {
             return Ok(Some(known));
         }
-        let answer = self.ask(database, &[DIGEST]).await?;
+        let (_, answer) = self.ask(database, &[DIGEST]).await?;
         let digest = rows::digest(answer.first()).map_err(|error| words(&error))?;
         Ok(Some(Stamp { writes, digest }))
     }

@@ -95,6 +95,14 @@ impl Connections {
     /// # Errors
     /// As [`QueryError`] says; the error of the first query that failed.
     pub async fn ask(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, QueryError> {
+        Ok(self.ask_somebody(queries).await?.1)
+    }
+
+    /// The same, with the name of the node that answered.
+    ///
+    /// # Errors
+    /// As [`Connections::ask`].
+    pub async fn ask_somebody(&self, queries: &[Query<'_>]) -> Result<(Arc<str>, Vec<Vec<Row>>), QueryError> {
         match tokio::time::timeout(self.patience, self.ask_again(queries)).await {
             Ok(answer) => answer,
             Err(_) => Err(QueryError::Timeout(self.patience)),
@@ -108,7 +116,7 @@ impl Connections {
     }
 
     // After a restart of the server every connection that was kept is dead: each is met, and dropped, once.
-    async fn ask_again(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, QueryError> {
+    async fn ask_again(&self, queries: &[Query<'_>]) -> Result<(Arc<str>, Vec<Vec<Row>>), QueryError> {
         for _ in 0..self.size {
             match self.ask_once(queries).await {
                 Err(QueryError::Server(error)) if error.is_closed() => {}
@@ -118,14 +126,14 @@ impl Connections {
         self.ask_once(queries).await
     }
 
-    async fn ask_once(&self, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, QueryError> {
+    async fn ask_once(&self, queries: &[Query<'_>]) -> Result<(Arc<str>, Vec<Vec<Row>>), QueryError> {
         let mut connection = self.check_out().await?;
         // Stays so if this future is dropped in the middle: a connection that owes an answer is not used again.
         connection.spent = true;
         let asked = queries.iter().map(|query| connection.client.query_typed(query.sql, query.parameters));
         let answer = try_join_all(asked).await;
         connection.spent = answer.is_err();
-        Ok(answer?)
+        Ok((Arc::clone(&connection.node), answer?))
     }
 
     /// Returns when a connect has failed and there is no other connection that could become free.

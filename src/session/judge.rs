@@ -101,9 +101,9 @@ fn asks_for_values<E: Engine>(core: &Core<E>) -> bool {
 async fn load<E: Engine>(core: &Core<E>, plan: &Plan) {
     let relations: Vec<_> =
         plan.unknown.iter().flat_map(|verdict| verdict.relations.iter().cloned()).collect();
-    let (shared, database) = (&core.shared, &core.lane.identity.database);
-    let ask = async |request| super::catalog::load(shared, database, request).await;
-    let cleared = core.lane.catalog.load(&core.reading.path, &relations, ask).await;
+    let (shared, database, catalog) = (&core.shared, &core.lane.identity.database, &core.lane.catalog);
+    let ask = async |request| super::catalog::load(shared, database, catalog, request).await;
+    let cleared = catalog.load(&core.reading.path, &relations, ask).await;
     tracing::trace!(?cleared, "catalog asked");
 }
 

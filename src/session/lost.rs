@@ -46,6 +46,9 @@ pub(super) fn may_be_seen<E: Engine>(core: &mut Core<E>, plan: &Plan) {
     if core.tx_wrote || plan.wrote() {
         core.wrote();
     }
+    if core.tx_ddl || plan.ddl {
+        core.lane.catalog.forget();
+    }
 }
 
 /// What a client is told of a statement that may have taken effect or not.

@@ -152,7 +152,7 @@ impl<E: Engine> Shared<E> {
         }
         let old = self.settings.swap(settings);
         if old.routing.functions != self.settings.load().routing.functions {
-            self.catalogs.forget_all();
+            self.catalogs.reload_all();
         }
         self.forget_greetings();
         Ok(())

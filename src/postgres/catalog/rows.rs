@@ -1,6 +1,6 @@
 //! From the rows of the catalog's statements to what they say.
 
-use crate::catalog::source::{Function, Hang, Hangs, Language, Listed, Source, Stamp, Type};
+use crate::catalog::source::{Function, Hang, Hangs, Language, Listed, Source, Type};
 use std::sync::Arc;
 use tokio_postgres::Row;
 
@@ -39,7 +39,7 @@ pub(super) fn digest(rows: Option<&Vec<Row>>) -> Result<i64, Unusable> {
     Ok(row.try_get(0)?)
 }
 
-/// What hangs on `count` relations, and whether it may be kept.
+/// What hangs on `count` relations, and whether a replica says so.
 pub(super) fn relations(answer: &Answer, count: usize) -> Result<(Vec<Hangs>, bool), Unusable> {
     let recovery = answer.first().and_then(|rows| rows.first()).ok_or(Unusable::Missing)?;
     let mut all = vec![Hangs::default(); count];
@@ -52,13 +52,12 @@ pub(super) fn relations(answer: &Answer, count: usize) -> Result<(Vec<Hangs>, bo
             Hang { function: row.try_get(2)?, why: row.try_get::<_, Option<&str>>(3)?.map(Into::into) };
         if row.try_get(1)? { hangs.write.push(hang) } else { hangs.read.push(hang) }
     }
-    Ok((all, !recovery.try_get::<_, bool>(0)?))
+    Ok((all, recovery.try_get(0)?))
 }
 
-/// The code of users, and what the catalog was like before it was read; `None`: a replica answered.
-pub(super) fn code(answer: &Answer) -> Result<(Source, Option<Stamp>), Unusable> {
-    let digest = digest(answer.get(1))?;
-    let stamp = writes(answer)?.map(|writes| Stamp { writes, digest });
+/// The code of users, and what the catalog was like before it was read: its digest, and as [`writes`] says.
+pub(super) fn code(answer: &Answer) -> Result<(Source, i64, Option<Option<i64>>), Unusable> {
+    let (digest, written) = (digest(answer.get(1))?, writes(answer)?);
     let [_, _, functions, types, names] = answer else { return Err(Unusable::Missing) };
     if functions.len() > FUNCTIONS_MAX || types.len() > ROWS_MAX || names.len() > ROWS_MAX {
         return Err(Unusable::TooMany);
@@ -78,7 +77,7 @@ pub(super) fn code(answer: &Answer) -> Result<(Source, Option<Stamp>), Unusable>
             _ => source.builtins.push(name.into()),
         }
     }
-    Ok((source, stamp))
+    Ok((source, digest, written))
 }
 
 fn function(row: &Row) -> Result<Function, Unusable> {

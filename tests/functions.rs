@@ -33,10 +33,10 @@ struct Bed {
 }
 
 impl Bed {
-    async fn new(routing: &str) -> Self {
+    async fn new(line: &str) -> Self {
         let servers = Servers::postgres().await;
         let database = servers.fresh_database().await;
-        let primacy = Primacy::start(Config::new(&servers.yaml()).cluster(routing)).await;
+        let primacy = Primacy::start(Config::new(&servers.yaml()).cluster(line)).await;
         let bed = Self { servers, database, primacy };
         bed.direct().await.run(SET_UP).await;
         for replica in &bed.servers.endpoints[1..] {
@@ -194,6 +194,45 @@ async fn a_function_that_is_gone_is_the_servers_own_error() {
     })
     .await;
     assert_eq!(client.into_inner().value("SELECT looks()").await, "5");
+}
+
+/// A call waits for its backend while another session changes the function that it was judged by.
+#[tokio::test]
+async fn a_function_may_change_while_its_call_waits() {
+    let bed = Bed::new("pool: { size: 1 }").await;
+    let call = "/* primacy:primary */ SELECT pure(1)";
+    let mut caller = bed.client().await;
+    let mut changer = bed.client().await;
+    let mut third = bed.client().await;
+    assert_eq!(caller.value(call).await, "2");
+    let change = async |change: &str, caller: &mut Raw, changer: &mut Raw| {
+        changer.run("BEGIN").await;
+        let mut out = Vec::new();
+        primacy::postgres::wire::query(&mut out, call);
+        caller.send(&out).await;
+        let waits = || bed.metric("primacy_cl_waiting{");
+        eventually("the call waits", async || (waits().await == 1.0).then_some(())).await;
+        changer.run(change).await;
+        changer.run("COMMIT").await;
+        caller.read_until("Z").await
+    };
+    let leaks =
+        "CREATE OR REPLACE FUNCTION pure(int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT length(sets())'";
+    let answer = change(leaks, &mut caller, &mut changer).await;
+    let row = answer.iter().find(|message| message.tag == b'D').expect("a row");
+    assert_eq!(row.values(), [Some("1".to_owned())], "the new one ran");
+    eventually("what it left is the caller's", async || (bed.pins().await == 1.0).then_some(())).await;
+    assert_eq!(third.value("/* primacy:primary */ SELECT current_setting('app.x', true)").await, "NULL");
+    drop(caller);
+
+    let cleans = "CREATE OR REPLACE FUNCTION pure(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1'";
+    changer.run(cleans).await;
+    let mut caller = bed.client().await;
+    assert_eq!(caller.value(call).await, "2");
+    let answer = change("DROP FUNCTION pure CASCADE", &mut caller, &mut changer).await;
+    let error = answer.iter().find(|message| message.tag == b'E').expect("an error");
+    assert_eq!(error.field(b'C').as_deref(), Some("42883"), "the server's own");
+    assert_eq!(caller.value("SELECT looks()").await, "5");
 }
 
 #[tokio::test]

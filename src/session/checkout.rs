@@ -36,8 +36,14 @@ pub(super) async fn obtain<E: Engine>(
     if core.held.is_none() {
         match at_once(core, plan, attempt, now) {
             Quick::Held => {}
-            Quick::Queue(place) => in_turn(core, exchange, plan, attempt, place, now).await?,
-            Quick::Search => Box::pin(search(core, exchange, plan, attempt)).await?,
+            Quick::Queue(place) => {
+                attempt.waited = true;
+                in_turn(core, exchange, plan, attempt, place, now).await?;
+            }
+            Quick::Search => {
+                attempt.waited = true;
+                Box::pin(search(core, exchange, plan, attempt)).await?;
+            }
         }
     }
     if is_prepared(core, exchange, plan) {

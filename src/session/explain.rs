@@ -91,9 +91,9 @@ pub fn outside<E: Engine>(shared: &Shared<E>, database: Option<&str>, statement:
         lexing: Lexing::new(E::DIALECT),
         server_major: shared.server_major(),
     };
-    let names = catalog.names();
-    let mut plan =
-        Plan::of_text(statement.as_bytes(), &judge::judge(shared, &catalog, names.as_deref(), &reading));
+    let (generation, names) = catalog.known();
+    let known = (generation, names.as_deref());
+    let mut plan = Plan::of_text(statement.as_bytes(), &judge::judge(shared, &catalog, known, &reading));
     for verdict in std::mem::take(&mut plan.unknown) {
         plan.add_doubt(&verdict);
     }

@@ -38,11 +38,30 @@ fn doubt(plan: &mut Plan) {
     }
 }
 
+/// The catalog has changed while a unit waited for its backend, which it has now: what it does is found out anew. Where it then may not run here, the
+/// backend goes back and another is looked for.
+pub(super) async fn anew<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, before: &mut Plan) {
+    let class = before.class;
+    core.statements.undo_from(exchange.base());
+    plan(core, exchange, before).await;
+    if before.class != class || before.pin.is_some() {
+        super::settle::give_back(core, crate::clock::now());
+    }
+}
+
+/// Whether that is needed: what pins is not trusted anyway, and what a session keeps its backend for has not waited for one.
+pub(super) fn is_outdated<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> bool {
+    let waits =
+        core.tx == TxState::Idle && core.pin.is_none() && plan.pin.is_none() && !exchange.is_mid_unit();
+    waits && plan.generation != core.lane.catalog.generation()
+}
+
 /// Judges a text that is not going to run. Only what is not known yet of the database is waited for.
 pub(super) async fn text<E: Engine>(core: &Core<E>, text: &[u8]) -> Plan {
     let make = |core: &Core<E>| {
-        let names = core.lane.catalog.names();
-        Plan::of_text(text, &judge(&core.shared, &core.lane.catalog, names.as_deref(), &core.reading))
+        let (generation, names) = core.lane.catalog.known();
+        let known = (generation, names.as_deref());
+        Plan::of_text(text, &judge(&core.shared, &core.lane.catalog, known, &core.reading))
     };
     let mut plan = make(core);
     if !plan.unknown.is_empty() || plan.names_unknown {
@@ -53,15 +72,14 @@ pub(super) async fn text<E: Engine>(core: &Core<E>, text: &[u8]) -> Plan {
     plan
 }
 
-/// What a text is judged under.
+/// What a text is judged under; what is `known` is a generation of the catalog, and its names.
 pub(super) fn judge<'a, E: Engine>(
     shared: &'a Shared<E>,
     catalog: &'a Catalog,
-    names: Option<&'a Names>,
+    (generation, names): (u64, Option<&'a Names>),
     reading: &'a Reading,
 ) -> Judge<'a> {
     let Reading { path, path_key, lexing, server_major, .. } = reading;
-    let generation = catalog.generation();
     Judge {
         verdicts: &shared.verdicts,
         context: Context {
@@ -80,8 +98,8 @@ pub(super) fn judge<'a, E: Engine>(
 }
 
 fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &mut Plan) {
-    let names = core.lane.catalog.names();
-    let judge = judge(&core.shared, &core.lane.catalog, names.as_deref(), &core.reading);
+    let (generation, names) = core.lane.catalog.known();
+    let judge = judge(&core.shared, &core.lane.catalog, (generation, names.as_deref()), &core.reading);
     plan.make(exchange, &mut core.statements, &judge);
     if plan.writes && plan.pin.is_none() && core.pin.is_none() && asks_for_values(core) {
         plan.pins(PinReason::Sequence, Certainty::Known);
@@ -182,11 +200,11 @@ fn learn<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange, plan: &Plan, ref
     if plan.class != Class::Read || refusal.sqlstate != *b"25006" {
         return;
     }
-    let names = core.lane.catalog.names();
+    let (generation, names) = core.lane.catalog.known();
     let context = Context {
         lexing: core.reading.lexing,
         server_major: core.reading.server_major,
-        generation: core.lane.catalog.generation(),
+        generation,
         path: core.reading.path_key,
         search_path: &core.reading.path,
         names: names.as_deref(),

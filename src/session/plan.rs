@@ -49,6 +49,8 @@ pub(super) struct Plan {
     pub(super) pin: Option<Pin>,
     /// What it does to transactions; of several `Other`.
     pub(super) transaction: Transaction,
+    /// The generation of the catalog that it was judged by.
+    pub(super) generation: u64,
     /// Statements that it runs.
     pub(super) runs: u32,
     /// Whether its unit goes on behind it.
@@ -101,6 +103,7 @@ impl Default for Plan {
             effects: SmallVec::new(),
             pin: None,
             transaction: Transaction::None,
+            generation: 0,
             runs: 0,
             open: false,
             prepares: 0,
@@ -157,6 +160,7 @@ impl Plan {
         *self = Self::default();
         let plan = self;
         let base = exchange.base();
+        plan.generation = judge.context.generation;
         plan.open = exchange.is_open();
         for index in 0..exchange.parts() {
             match exchange.part(index) {
@@ -243,15 +247,15 @@ impl Plan {
         })
     }
 
-    /// What one text would do.
-    pub(super) fn of_text(text: &[u8], judge: &Judge<'_>) -> Self {
-        let mut plan = Self::default();
-        plan.text(0, text, judge);
     /// The database that nobody may be connected to for it.
     pub(super) fn empties(&self) -> Option<&str> {
         self.verdict.as_ref().filter(|_| self.runs > 0)?.empties.as_deref()
     }
 
+    /// What one text would do.
+    pub(super) fn of_text(text: &[u8], judge: &Judge<'_>) -> Self {
+        let mut plan = Self::default();
+        plan.text(0, text, judge);
         plan
     }
 

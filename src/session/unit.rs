@@ -47,6 +47,8 @@ pub(super) struct Attempt {
     pub lost: bool,
     /// The primary was lost under it: it waits until the monitor has looked.
     pub look_again: bool,
+    /// It had to wait for its backend, and has not been looked at since.
+    pub waited: bool,
     /// When waiting for a primary ends; set when it begins.
     pub hold_until: Option<Tick>,
     /// When waiting for a fresh replica ends; set when it begins.
@@ -96,11 +98,11 @@ pub(super) async fn serve<E: Engine>(
     }
     let mut unit = core.unit.take().unwrap_or_default();
     judge::plan(core, exchange, &mut unit.plan).await;
-    unit.attempt = Attempt::default();
-    let served = run(core, exchange, client, &mut unit, began).await;
     if vacate::is_needed(core, &unit.plan) {
         Box::pin(vacate::before(core, &unit.plan)).await;
     }
+    unit.attempt = Attempt::default();
+    let served = run(core, exchange, client, &mut unit, began).await;
     core.unit = Some(unit);
     served
 }
@@ -152,6 +154,10 @@ async fn run<E: Engine>(
                 return Err(End::Sent(Box::new(error)));
             }
             return refuse(core, exchange, client, &error).await;
+        }
+        if std::mem::take(&mut attempt.waited) && judge::is_outdated(core, exchange, plan) {
+            Box::pin(judge::anew(core, exchange, plan)).await;
+            continue;
         }
         core.place.set_activity(Activity::Active);
         attempt.ran_on = core.held.as_ref().map(|held| (held.node, held.pass.is_some()));

@@ -9,7 +9,7 @@ import proxies
 import report
 from children import Ports
 
-MODES = ("compare", "throughput", "mix", "names", "copy", "idle", "fair", "instructions")
+MODES = ("compare", "throughput", "mix", "names", "copy", "idle", "fair", "instructions", "catalog")
 MODULES = {"copy": "relay_copy"}
 
 

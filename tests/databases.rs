@@ -5,6 +5,9 @@ use crate::support::raw::Raw;
 use crate::support::{Config, Database, Primacy, Servers, eventually, http, unique};
 use std::collections::BTreeSet;
 
+/// Leaves a backend of the primary's behind.
+const READ: &str = "/* primacy:primary */ SELECT n FROM t";
+
 struct Bed {
     servers: &'static Servers,
     primacy: Primacy,
@@ -50,12 +53,12 @@ async fn a_database_that_nobody_uses_is_dropped_renamed_and_copied() {
     let first = bed.servers.fresh_database().await;
     let named = |name: &str| Database { name: name.to_owned(), ..first.clone() };
     let (copy, other) = (unique("t"), unique("t"));
-    bed.visit(&first, &["CREATE TABLE t AS SELECT 7 AS n", "SELECT n FROM t"]).await;
+    bed.visit(&first, &["CREATE TABLE t AS SELECT 7 AS n", READ]).await;
     bed.admin.run(&format!("CREATE DATABASE {copy} TEMPLATE {}", first.name)).await;
-    bed.visit(&named(&copy), &["SELECT n FROM t"]).await;
-    bed.visit(&first, &["SELECT n FROM t"]).await;
+    bed.visit(&named(&copy), &[READ]).await;
+    bed.visit(&first, &[READ]).await;
     bed.admin.run(&format!("ALTER DATABASE {} RENAME TO {other}", first.name)).await;
-    bed.visit(&named(&other), &["SELECT n FROM t"]).await;
+    bed.visit(&named(&other), &[READ]).await;
     bed.admin.run(&format!("DROP DATABASE {other}")).await;
     bed.admin.run(&format!("DROP DATABASE IF EXISTS {copy}")).await;
     let gone = Raw::try_connect(&named(&other), bed.primacy.port, &[]).await.unwrap_err();

@@ -209,7 +209,7 @@ async fn it_is_told_why_a_statement_goes_where_it_goes() {
     let read = explained("/* why */ EXPLAIN ROUTE SELECT n FROM t").await;
     assert!(read.contains("class: read") && read.contains("t: run nothing of unknown effect"), "{read}");
     let pins = explained("EXPLAIN ROUTE LISTEN c").await;
-    assert!(pins.contains("keeps its connection: yes, listen"), "{pins}");
+    assert!(pins.contains("keeps its connection: no: the proxy listens for it"), "{pins}");
     assert_eq!(explained("SELECT count(*) FROM t").await, "0", "nothing of it ran");
     // Described in one pipeline and run in another: refused, and the session goes on.
     let refused = client.query("EXPLAIN ROUTE SELECT 1", &[]).await.unwrap_err();

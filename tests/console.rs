@@ -89,7 +89,7 @@ async fn psql_has_both_consoles_by_rights() {
 async fn every_table_can_be_shown() {
     let (servers, operator, primacy) = start().await;
     let mut client = operator.connect("127.0.0.1", primacy.port).await.unwrap();
-    client.batch_execute("LISTEN c").await.unwrap();
+    client.batch_execute("LISTEN c; SELECT 1").await.unwrap();
     let transaction = client.transaction().await.unwrap();
     let ours = console(&primacy, "primacy", &operator).await;
     let help = rows(&ours, "SHOW HELP").await;

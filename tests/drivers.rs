@@ -312,6 +312,17 @@ async fn asyncpg_works_whole_pins_nothing_and_reads_from_replicas() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drivers_listen_and_pin_nothing() {
+    let bed = Bed::new().await;
+    for whose in ["psycopg", "asyncpg"] {
+        let Some(mut command) = python() else { return };
+        command.arg(file("listen_driver.py")).arg(bed.dsn()).arg(whose);
+        let _alive = ok(command).await;
+        bed.no_pins(whose).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pgjdbc_works_whole_and_pins_nothing() {
     let bed = Bed::new().await;
     for what in ["release", "whole"] {

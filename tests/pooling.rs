@@ -57,6 +57,7 @@ const LEAVE: &[&str] = &[
     "SELECT pg_advisory_lock_shared(42)",
     "DO $$ BEGIN PERFORM pg_advisory_lock(42); END $$",
     "LISTEN mine",
+    "LISTEN mine; SELECT 1",
     "DECLARE mine CURSOR WITH HOLD FOR SELECT 1",
     "PREPARE mine AS SELECT 1",
     "SELECT setseed(0.5)",
@@ -258,11 +259,11 @@ async fn pins_end_with_what_pinned() {
     let mut client = Raw::connect(&database, primacy.port).await;
     let mut other = Raw::connect(&database, primacy.port).await;
     let ends = [
-        ("LISTEN here", "UNLISTEN *"),
+        ("LISTEN here; SELECT 1", "UNLISTEN *"),
         ("SELECT pg_advisory_lock(1)", "SELECT pg_advisory_unlock_all()"),
         ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "CLOSE ALL"),
         ("CREATE TEMP TABLE x (a int)", "DISCARD TEMP"),
-        ("LISTEN here", "UNLISTEN here"),
+        ("LISTEN here; SELECT 1", "UNLISTEN here"),
         ("SELECT pg_advisory_lock(1)", "SELECT pg_advisory_unlock(1)"),
         ("SELECT pg_advisory_lock_shared(1)", "SELECT pg_advisory_unlock_shared(1)"),
         ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "CLOSE c"),
@@ -304,13 +305,13 @@ async fn pins_end_when_the_last_of_a_kind_is_gone() {
         ("SELECT pg_advisory_lock(1)", 1),
         ("SELECT pg_advisory_unlock(1)", 1),
         ("SELECT pg_advisory_unlock(1)", 0),
-        ("LISTEN a", 1),
-        ("LISTEN b", 1),
+        ("LISTEN a; SELECT 1", 1),
+        ("LISTEN b; SELECT 1", 1),
         ("UNLISTEN a", 1),
         ("UNLISTEN b", 0),
         // What a transaction undoes, or ends.
         ("BEGIN", 0),
-        ("LISTEN a", 1),
+        ("LISTEN a; SELECT 1", 1),
         ("ROLLBACK", 0),
         ("BEGIN", 0),
         ("CREATE TEMP TABLE x (a int) ON COMMIT DROP", 1),
@@ -320,7 +321,7 @@ async fn pins_end_when_the_last_of_a_kind_is_gone() {
         ("COMMIT", 1),
         ("DROP TABLE x", 0),
         // Beside what may be there nothing ends.
-        ("LISTEN a", 1),
+        ("LISTEN a; SELECT 1", 1),
         ("DO $$ BEGIN PERFORM 1; END $$", 2),
         ("UNLISTEN a", 2),
         ("DISCARD ALL", 0),
@@ -342,7 +343,7 @@ async fn pins_end_when_the_last_of_a_kind_is_gone() {
 async fn no_notification_is_lost_to_a_probe() {
     let (servers, database, primacy) = one_backend().await;
     let mut client = Raw::connect(&database, primacy.port).await;
-    client.run("LISTEN a").await;
+    client.run("LISTEN a; SELECT 1").await;
     let sender = database.connect("127.0.0.1", servers.endpoints[0].port).await.unwrap();
     let told = primacy::task::spawn("sender", async move {
         for n in 0..300 {

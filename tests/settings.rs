@@ -324,7 +324,7 @@ async fn a_reset_returns_to_the_clients_own_start() {
     ])
     .await;
     // Nothing else changes while a backend is kept.
-    pair.run(&Text("LISTEN here")).await;
+    pair.run(&Text("LISTEN here; SELECT 1")).await;
     pair.run(&Text("SET work_mem = '12MB'")).await;
     pair.run(&Text("RESET work_mem")).await;
     pair.run(&Text(VISIBLE)).await;

@@ -23,6 +23,7 @@ mod failures;
 mod functions;
 mod large;
 mod layers;
+mod listen;
 mod login;
 mod lookup;
 mod mixed_texts;

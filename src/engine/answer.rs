@@ -21,12 +21,14 @@ pub enum Answer<'a> {
     },
     /// Nothing but white space and comments.
     Empty,
-    /// A column of text rows (`EXPLAIN ROUTE`).
+    /// A column of text rows.
     Rows {
         /// The column's name.
         column: &'a str,
         /// The rows.
         values: &'a [String],
+        /// The tag of their end.
+        tag: &'a str,
     },
 }
 

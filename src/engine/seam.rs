@@ -11,12 +11,14 @@ use crate::clock::Tick;
 use crate::config::settings::{Cluster, Node};
 use crate::error::{ClientError, Fault, Retry};
 use crate::net::stream::Stream;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 pub use super::answer::{Answer, Scalar};
+pub use super::outcome::{Lost, Outcome, Refusal};
 pub use super::prepared::{Confirmed, Edited, Form, PREFIX, Prepared, Renamed, Resolution};
 
 /// One database protocol, seen from a session.
@@ -27,6 +29,8 @@ pub trait Engine: Sized + Send + Sync + 'static {
     type Backend: Backend;
     /// How databases are asked about themselves.
     type Loader: crate::engine::CatalogLoader;
+    /// What listens for all sessions of a database.
+    type Ear: super::ear::Ear<Connector = <Self::Backend as Backend>::Connector>;
     /// Whose SQL it is.
     const DIALECT: Dialect;
 }
@@ -96,6 +100,8 @@ pub struct Treatment {
     pub report_settings: bool,
     /// The client is told of statements that may yet be run elsewhere: what it is told is remembered.
     pub remember: bool,
+    /// Before the unit's end is passed on, outside a transaction, the session is asked: it may have notifications to put in front.
+    pub ask_end: bool,
 }
 
 /// What a relay came to.
@@ -105,6 +111,8 @@ pub enum Relay {
     Acknowledge,
     /// An error or a notification stands at the door, and may tell of a write: the session notes the instant, then calls `noted`.
     News,
+    /// The unit's end stands at the door, outside a transaction: the session may `notify`, then calls `conclude`.
+    End(Outcome),
     /// The server refused before anything left: the session decides; `repeat` drops the answer, `release` passes it on.
     Refused(Box<Refusal>),
     /// The client sent more of the same unit.
@@ -115,53 +123,6 @@ pub enum Relay {
     BackendLost(Box<Lost>),
     /// The client's side broke, or left.
     ClientLost,
-}
-
-/// A server's refusal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// SQLSTATE.
-    pub sqlstate: [u8; 5],
-    /// The server's text.
-    pub message: String,
-    /// Whether it refuses a prepared statement that was right once: prepared anew it may run.
-    pub stale: bool,
-}
-
-/// How far a unit had come when the server's side broke.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Whether any byte of the unit had been handed to the kernel.
-    pub sent: bool,
-    /// Whether any byte of its reply had left to the client.
-    pub answered: bool,
-    /// Whether the server announced the end itself, and with which SQLSTATE.
-    pub sqlstate: Option<[u8; 5]>,
-    /// What happened, for the log and the client.
-    pub reason: String,
-}
-
-/// What a unit did, read from the reply and never from the statements.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// The transaction's state after it.
-    pub tx: TxState,
-    /// Whether any statement failed, and with which SQLSTATE.
-    pub failed: Option<[u8; 5]>,
-    /// Whether the server could not even read what it was sent: of a single text nothing has run then.
-    pub unread: bool,
-    /// Whether a completed statement changed the catalog.
-    pub ddl: bool,
-    /// Transactions that ended in it, and savepoints that were returned to.
-    pub transactions: u16,
-    /// Statements that were completed in it; counted up to the type's end.
-    pub completed: u16,
-    /// Whether a transaction of several statements was committed in it, or prepared to be.
-    pub committed: bool,
-    /// Whether somebody's notification was delivered in it.
-    pub notified: bool,
-    /// Whether a statement was refused that was right once; see [`Refusal::stale`].
-    pub stale: bool,
 }
 
 /// The buffers and protocol state of one client's exchange with one backend: a sans-I/O object, stepped by poll.
@@ -271,6 +232,16 @@ pub trait Exchange: Default + Send + Sync + 'static {
 
     /// Lets go what told of a write, or may have.
     fn noted(&mut self) {}
+
+    /// Lets the unit's end go.
+    fn conclude(&mut self) {}
+
+    /// Passes a notification on, as one of the server's process `pid`: where the client stands between units, or in front of the end that stands at the
+    /// door.
+    fn notify(&mut self, _pid: u32, _message: &super::ear::Message) {}
+
+    /// What a backend says of these channels is dropped: the client is notified otherwise.
+    fn mute(&mut self, _channels: Option<&Arc<BTreeSet<Arc<str>>>>) {}
 
     /// Drops the held-back answer and drains the rest of it, so that `compose` can follow with another backend.
     fn poll_repeat(&mut self, cx: &mut Context<'_>, backend: &mut Self::Backend) -> Poll<io::Result<()>>;

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 pub struct Gate {
     /// Epoch in the upper 56 bits, node + 1 in the lower 8; lower bits 0 = closed.
     word: AtomicU64,
-    opened: Notify,
+    changed: Notify,
 }
 
 /// A leave to speak to the primary, good while the gate still shows the same.
@@ -37,18 +37,32 @@ impl Gate {
     /// Opens for `pass`, and wakes who waits.
     pub fn open(&self, pass: Pass) {
         self.word.store(pass.epoch.0 << 8 | (u64::from(pass.node.0) + 1), Ordering::Release);
-        self.opened.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Closes: nobody may speak to a primary until it opens again.
     pub fn close(&self) {
         self.word.fetch_and(!0xff, Ordering::AcqRel);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until `pass` is not good any more. Cancel safe.
+    pub async fn lost(&self, pass: Pass) {
+        loop {
+            let notified = self.changed.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if !self.holds(pass) {
+                return;
+            }
+            notified.await;
+        }
     }
 
     /// Waits until the gate is open. Cancel safe.
     pub async fn opened(&self) -> Pass {
         loop {
-            let notified = self.opened.notified();
+            let notified = self.changed.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
             if let Some(pass) = self.now() {

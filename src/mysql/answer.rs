@@ -28,7 +28,7 @@ pub(super) fn answers(
                 };
                 rows(&mut out, sequence, column, [value.as_str()].into_iter(), (deprecates_eof, status))
             }
-            Answer::Rows { column, values } => {
+            Answer::Rows { column, values, .. } => {
                 let values = values.iter().map(String::as_str);
                 rows(&mut out, sequence, column, values, (deprecates_eof, status))
             }

@@ -34,6 +34,7 @@ impl Engine for Mysql {
     type Exchange = Exchange;
     type Backend = Backend;
     type Loader = Loader;
+    type Ear = crate::engine::ear::Deaf<super::backend::Connector>;
     const DIALECT: Dialect = Dialect::Mysql;
 }
 

@@ -101,9 +101,9 @@ fn complete(answer: &Answer<'_>, binary: bool, out: &mut Vec<u8>) {
             row(value.as_bytes(), out);
             wire::command_complete(out, "SHOW");
         }
-        Answer::Rows { values, .. } => {
+        Answer::Rows { values, tag, .. } => {
             values.iter().for_each(|value| row(value.as_bytes(), out));
-            wire::command_complete(out, "EXPLAIN");
+            wire::command_complete(out, tag);
         }
         Answer::Value { value, .. } => {
             match value {

@@ -216,6 +216,7 @@ impl Exchange {
                 Step::NeedBytes => None,
                 Step::Acknowledge => Some(Relay::Acknowledge),
                 Step::News => Some(Relay::News),
+                Step::End => Some(Relay::End(self.reply.outcome)),
                 Step::Refused(refusal) => Some(Relay::Refused(Box::new(refusal))),
                 Step::Fatal(refusal) => Some(self.lost(String::new(), Some(&refusal))),
                 Step::Violation(text) => Some(self.lost(text, None)),

@@ -32,6 +32,7 @@ impl Engine for Postgres {
     type Exchange = Exchange;
     type Backend = Backend;
     type Loader = Loader;
+    type Ear = super::ear::Ear;
     const DIALECT: Dialect = Dialect::Postgres;
 }
 

@@ -9,6 +9,7 @@ mod compose;
 pub mod composed;
 pub mod connections;
 mod console;
+pub mod ear;
 pub mod embedded;
 pub mod exchange;
 mod expected;

@@ -11,10 +11,12 @@ pub use super::expected::{CloseReply, Described, ParseReply};
 use super::names::Names;
 use super::said::{changes_catalog, goodbye, is_fatal, is_unread, refusal, state, verb};
 use super::told::Told;
+use crate::engine::TxState;
 use crate::engine::seam::{self, Outcome, Refusal, Treatment};
 use crate::net::buffer::Buffer;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Messages whose body is read whole (errors, tags, settings, notifications) may have this many bytes.
 const SMALL_MAX: usize = 1024 * 1024;
@@ -30,6 +32,8 @@ pub enum Step {
     Acknowledge,
     /// An error or a notification stands at the door that may tell of a write.
     News,
+    /// The unit's end stands at the door, outside a transaction.
+    End,
     /// An error came before anything was released.
     Refused(Refusal),
     /// The server says goodbye (FATAL), with this.
@@ -113,6 +117,10 @@ pub struct Reply {
     pub erred: bool,
     // Whether a success of this unit has been seen: its end must not pass unasked.
     succeeded: bool,
+    // Whether the session has put in front of the unit's end what it had to say.
+    concluded: bool,
+    /// Channels of which the server's notifications are dropped.
+    pub muted: Option<Arc<BTreeSet<Arc<str>>>>,
     // Names that the client gave to shared statements of this unit, for the texts of errors.
     names: Names,
 }
@@ -131,6 +139,7 @@ impl Reply {
         self.acknowledged = false;
         self.succeeded = false;
         self.own_end = false;
+        self.concluded = false;
         self.goodbye = None;
         self.erred = false;
         self.success_at = None;
@@ -280,6 +289,7 @@ impl Reply {
                 self.tag(down.bytes().get(body).unwrap_or_default());
                 self.scanned += length;
             }
+            b'A' if self.is_muted(body.clone(), down) => self.drop_message(length, down),
             b'A' => {
                 self.let_go();
                 self.outcome.notified = true;
@@ -323,6 +333,13 @@ impl Reply {
         }
         // A `COMMIT` of a failed transaction says ROLLBACK. Those of prepared transactions are somebody else's.
         self.outcome.committed |= matches!(tag, b"COMMIT" | b"PREPARE TRANSACTION");
+    }
+
+    fn is_muted(&self, body: Range<usize>, down: &Buffer) -> bool {
+        let Some(muted) = &self.muted else { return false };
+        let text = down.bytes().get(body).and_then(|body| body.get(4..)).unwrap_or_default();
+        let channel = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        std::str::from_utf8(channel).is_ok_and(|channel| muted.contains(channel))
     }
 
     fn alias_pid(&self, body: Range<usize>, down: &mut Buffer) {
@@ -437,6 +454,11 @@ impl Reply {
             return Some(Step::News);
         }
         self.let_go();
+        if self.treatment.ask_end && tx == TxState::Idle && !self.concluded && !self.own_end && !self.discard
+        {
+            self.release_scanned();
+            return Some(Step::End);
+        }
         if !self.tell.is_empty() {
             down.insert(at, &self.tell);
             self.scanned += self.tell.len();

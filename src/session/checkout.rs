@@ -46,10 +46,13 @@ pub(super) async fn obtain<E: Engine>(
             }
         }
     }
-    if is_prepared(core, exchange, plan) {
-        return Ok(());
+    if !is_prepared(core, exchange, plan) {
+        Box::pin(prepare(core, plan)).await?;
     }
-    Box::pin(prepare(core, plan)).await
+    if core.ears.is_some() {
+        Box::pin(super::listen::before(core, plan)).await;
+    }
+    Ok(())
 }
 
 /// Whether `error` says no more than that a backend was lost while it was made ready, before anything of the unit was sent: then it is one that

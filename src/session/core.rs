@@ -1,6 +1,7 @@
 //! One session's state: everything that outlives a unit.
 
 use super::journal::Journal;
+use super::listen::Ears;
 use super::reading::Reading;
 use super::registry::Place;
 use super::shared::{Greeting, Lane, Shared};
@@ -70,7 +71,7 @@ pub(super) struct Core<E: Engine> {
     pub(super) tx_wrote: bool,
     pub(super) tx_ddl: bool,
     pub(super) login: Tick,
-    /// When something that it may have written was last about to be known; raised by [`Core::wrote`] alone.
+    /// When something that it may have written was last about to be known, raised by [`Core::wrote`]; or what it was notified of had been heard.
     pub(super) last_write: Tick,
     pub(super) last_read_end: Tick,
     pub(super) sticky: Option<Sticky>,
@@ -79,6 +80,8 @@ pub(super) struct Core<E: Engine> {
     pub(super) consistency: Option<Consistency>,
     pub(super) slot: Slot<E::Backend>,
     pub(super) timer: Timer,
+    /// What it listens to by the shared listener.
+    pub(super) ears: Option<Box<Ears>>,
     /// Where the last statement ran.
     pub(super) last_node: Option<NodeId>,
 }
@@ -119,6 +122,7 @@ impl<E: Engine> Core<E> {
             consistency: None,
             slot: Slot::new(),
             timer: Timer::default(),
+            ears: None,
             last_node: None,
         }
     }
@@ -228,6 +232,9 @@ impl<E: Engine> Core<E> {
     /// Takes the backend out of the session's hands; cancel requests find it no more.
     pub(super) fn let_go(&mut self) -> Option<Held<E>> {
         let held = self.held.take()?;
+        if let Some(ears) = &mut self.ears {
+            ears.forget_own();
+        }
         *self.place.current.lock() = None;
         held.live.active.fetch_sub(1, Ordering::Relaxed);
         Some(held)
@@ -240,6 +247,7 @@ impl<E: Engine> Core<E> {
         }
         self.pin_entry = None;
         self.forget_transaction();
+        super::listen::undone(self);
         // Whatever it was lost over: what it accepted is asked for again.
         self.accepted = (0, NodeSet::EMPTY);
     }

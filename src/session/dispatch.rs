@@ -23,6 +23,7 @@ pub(super) fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan:
         ask_gate: !replica && (plan.class == Class::Write || core.tx_wrote),
         report_settings: !replica,
         remember: replica && plan.runs == 0 && plan.open,
+        ask_end: super::listen::listens(core),
     }
 }
 
@@ -39,6 +40,7 @@ pub(super) fn compose<E: Engine>(
     if core.tx == TxState::Idle && core.pin.is_none() && held.lease.tracked().key() != core.wanted.key() {
         exchange.precede(&mut held.lease, &core.wanted);
     }
+    exchange.mute(core.ears.as_deref().map(super::listen::Ears::active));
     exchange.compose(&mut held.lease, treatment);
     if plan.resets() {
         tell_reset(core, exchange, plan);

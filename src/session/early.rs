@@ -61,6 +61,7 @@ mod tests {
             ends: false,
             own_values: false,
             empties: None,
+            channels: false,
             ddl,
             repeatable: true,
         }

@@ -168,6 +168,16 @@ fn enter<E: Engine>(
                         held.lease.set_tracked(Arc::new(carried));
                     }
                 }
+                // What only transactions decide about the backend is asked for when they are over.
+                Change::Unlisten(channel)
+                    if !failed
+                        && (outcome.tx != TxState::Idle
+                            || outcome.committed
+                            || outcome.transactions == 0) =>
+                {
+                    super::listen::unlisten(core, channel.as_deref());
+                }
+                Change::Unlisten(_) => {}
                 other if !failed => apply(core, other),
                 _ => {}
             }
@@ -196,7 +206,12 @@ fn apply<E: Engine>(core: &mut Core<E>, change: &Change) {
     match change {
         Change::DiscardSequences => unpin(core, PinReason::Sequence),
         Change::DiscardTemp => unpin(core, PinReason::TempObject),
-        Change::Unlisten => unpin(core, PinReason::Listen),
+        Change::Unlisten(channel) => {
+            super::listen::unlisten(core, channel.as_deref());
+            if channel.is_none() {
+                unpin(core, PinReason::Listen);
+            }
+        }
         Change::CloseAll => unpin(core, PinReason::HoldCursor),
         Change::AdvisoryUnlockAll => unpin(core, PinReason::AdvisoryLock),
         Change::DeallocateAll => {
@@ -215,6 +230,7 @@ fn discard_all<E: Engine>(core: &mut Core<E>, (wanted, carried): (&mut Tracked, 
     *carried = carried.after_reset();
     core.statements.clear();
     core.statements.forget_anonymous();
+    core.ears = None;
     end_pins(core);
     if let Some(held) = &mut core.held {
         held.lease.forget_statements();

@@ -49,7 +49,7 @@ pub(super) async fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exch
     }
     let lines: Vec<String> =
         inside(core, &statement).await.into_iter().map(|(step, found)| format!("{step}: {found}")).collect();
-    exchange.answer(&[(0, Answer::Rows { column: "ROUTE", values: &lines })], core.tx);
+    exchange.answer(&[(0, Answer::Rows { column: "ROUTE", values: &lines, tag: "EXPLAIN" })], core.tx);
 }
 
 async fn inside<E: Engine>(core: &Core<E>, statement: &[u8]) -> Rows {
@@ -151,8 +151,10 @@ fn statement_rows(plan: &Plan, cleared: impl Fn(&Verdict) -> Cleared) -> Rows {
         Transaction::Begin { .. } => rows.push(row("transaction", "begins: the primary's, unless READ ONLY")),
         _ => rows.push(row("transaction", "control: it stays where its transaction is")),
     }
+    let none =
+        if super::listen::concerns(plan) { "no: the proxy listens for it, where it can" } else { "no" };
     let pin = plan.pin.map_or_else(
-        || "no".to_owned(),
+        || none.to_owned(),
         |pin| match pin.certainty {
             Certainty::Known => format!("yes, {}", pin.reason.word()),
             Certainty::Possible => format!("perhaps, {}: it could not be cleared", pin.reason.word()),

@@ -2,8 +2,8 @@
 
 use super::core::Core;
 use super::plan::{Plan, Wish, answered_here};
-use super::{cancel, registry};
-use crate::config::settings::{Consistency, RouteSetting};
+use super::{cancel, listen, registry};
+use crate::config::settings::{Consistency, PoolMode, RouteSetting};
 use crate::engine::seam::{Answer, Confirmed, Engine, Exchange, PREFIX, Scalar};
 use crate::engine::{PinReason, TxState};
 use crate::error::ClientError;
@@ -32,7 +32,17 @@ pub(super) fn answers<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
     // It must stand alone: a server says what it thinks of it in company.
     let in_company = plan.changes().nth(1).is_some();
     let there = (discards && (core.held.is_some() || in_company)) || (deallocates && statements_there);
-    !there
+    !there && !wishes(plan).any(|change| only_its_backend_knows(core, change))
+}
+
+// What the backend that the session keeps listens to, it must be told, and asked.
+fn only_its_backend_knows<E: Engine>(core: &Core<E>, change: &Change) -> bool {
+    match change {
+        Change::Listen(_) => !listen::may_share(core),
+        Change::Unlisten(_) => core.lane.mode == PoolMode::Session || listen::may_listen_itself(core),
+        Change::Channels(_) => !listen::listens(core) || listen::may_listen_itself(core),
+        _ => false,
+    }
 }
 
 fn wishes(plan: &Plan) -> impl Iterator<Item = &Change> {
@@ -51,6 +61,11 @@ pub(super) fn refuses<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &
             )
             .hint("send it alone"),
         );
+    }
+    let asks = plan.channels || wishes(plan).any(|change| matches!(change, Change::Channels(_)));
+    if asks && listen::listens(core) && core.tx != TxState::Failed {
+        let text = "pg_listening_channels() must stand alone in a session that listens";
+        return Some(ClientError::new("0A000", 1235, text).hint("send SELECT pg_listening_channels()"));
     }
     // A backend resets to the server's own values; the client's own come back behind the unit.
     let differs = |name: &str| !core.greeting.is_alike(name);
@@ -103,6 +118,7 @@ enum Text {
     Done(&'static str),
     Row(String, String),
     Value(Box<str>, Scalar),
+    Rows(Box<str>, Vec<String>, String),
 }
 
 impl Text {
@@ -111,6 +127,7 @@ impl Text {
             Self::Done(tag) => Answer::Done(tag),
             Self::Row(column, value) => Answer::Row { column, value },
             Self::Value(column, value) => Answer::Value { column, value: *value },
+            Self::Rows(column, values, tag) => Answer::Rows { column, values, tag },
         }
     }
 }
@@ -121,6 +138,7 @@ fn described<E: Engine>(core: &Core<E>, change: &Change) -> Result<Text, ClientE
         Change::ShowPrimacy(name) => Ok(Text::Row(format!("primacy.{name}"), show(core, name)?)),
         Change::BackendId(column) => Ok(Text::Value(column.clone(), Scalar::Int(0))),
         Change::Signal { column, .. } => Ok(Text::Value(column.clone(), Scalar::Bool(false))),
+        Change::Channels(column) => Ok(Text::Rows(column.clone(), Vec::new(), String::new())),
         _ => Ok(Text::Done("")),
     }
 }
@@ -143,6 +161,19 @@ fn one<E: Engine>(
         Change::Signal { id, terminate, column } => {
             Ok(Text::Value(column.clone(), Scalar::Bool(signal(core, *id, *terminate)?)))
         }
+        Change::Listen(channel) => {
+            listen::listen(core, channel);
+            Ok(Text::Done("LISTEN"))
+        }
+        Change::Unlisten(channel) => {
+            listen::unlisten(core, channel.as_deref());
+            Ok(Text::Done("UNLISTEN"))
+        }
+        Change::Channels(column) => {
+            let names = listen::names(core);
+            let tag = format!("SELECT {}", names.len());
+            Ok(Text::Rows(column.clone(), names, tag))
+        }
         Change::DeallocateAll => {
             core.statements.clear();
             Ok(Text::Done("DEALLOCATE ALL"))
@@ -156,6 +187,7 @@ fn one<E: Engine>(
         Change::DiscardAll => {
             core.statements.clear();
             core.statements.forget_anonymous();
+            core.ears = None;
             core.want(Arc::new(core.wanted.back_to(&core.startup)));
             // Reported settings return to what the client was greeted with.
             for (name, value) in std::mem::take(&mut core.told) {

@@ -83,6 +83,8 @@ pub(super) struct Plan {
     pub(super) ends: bool,
     /// Whether it asks for the session's own values of sequences.
     pub(super) own_values: bool,
+    /// Whether it asks which channels the session listens to, in a way that only a server answers.
+    pub(super) channels: bool,
     /// Prepared statements that it uses.
     pub(super) used: SmallVec<[Used; 1]>,
     /// Statements that its texts prepare: they must not be there before.
@@ -120,6 +122,7 @@ impl Default for Plan {
             looks: None,
             ends: false,
             own_values: false,
+            channels: false,
             used: SmallVec::new(),
             gains: SmallVec::new(),
         }
@@ -303,6 +306,7 @@ impl Plan {
         }
         self.ends |= verdict.ends;
         self.own_values |= verdict.own_values;
+        self.channels |= verdict.channels;
         self.writes |= verdict.class == Class::Write
             && !matches!(verdict.reason, Reason::TransactionControl | Reason::SessionState);
         match &verdict.effect {
@@ -379,6 +383,7 @@ impl Plan {
         self.ddl |= next.ddl;
         self.ends |= next.ends;
         self.own_values |= next.own_values;
+        self.channels |= next.channels;
         self.mixed |= next.mixed;
         self.rereads.merge(next.rereads);
         self.bare |= next.bare;
@@ -478,6 +483,9 @@ pub(super) fn answered_here(change: &Change) -> bool {
             | Change::Deallocate(_)
             | Change::DiscardAll
             | Change::BackendId(_)
+            | Change::Listen(_)
+            | Change::Unlisten(_)
+            | Change::Channels(_)
             | Change::Signal { .. }
     )
 }

@@ -133,6 +133,11 @@ impl ClientEntry {
         self.waker.wake();
     }
 
+    /// Something came for it: it looks when it is idle.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
     /// Its client wants the statement cancelled that waits for a backend or a primary; true when one does.
     pub fn cancel_wait(&self) -> bool {
         let waits = self.activity() == Activity::Waiting;

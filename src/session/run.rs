@@ -4,7 +4,7 @@
 
 use super::core::Core;
 use super::registry::Activity;
-use super::unit;
+use super::{listen, unit};
 use crate::clock;
 use crate::engine::seam::{Backend, Engine, Exchange, Inbound};
 use crate::engine::{TxState, Unasked};
@@ -30,6 +30,8 @@ pub(super) enum End {
 enum Wake {
     Client,
     Backend,
+    /// The shared listener has heard something for it.
+    News,
     TimedOut,
     Doomed(Box<ClientError>),
 }
@@ -64,6 +66,11 @@ impl<E: Engine> Session<E> {
                 Wake::Client => {}
                 Wake::Backend => {
                     if let Err(end) = self.unsolicited().await {
+                        return end;
+                    }
+                }
+                Wake::News => {
+                    if let Err(end) = self.tell().await {
                         return end;
                     }
                 }
@@ -144,6 +151,9 @@ impl<E: Engine> Session<E> {
             if self.client.poll_readable(cx).is_ready() {
                 return Poll::Ready(Wake::Client);
             }
+            if listen::has_news(&self.core) {
+                return Poll::Ready(Wake::News);
+            }
             if let Some(held) = &mut self.core.held
                 && held.lease.poll_readable(cx).is_ready()
             {
@@ -154,6 +164,19 @@ impl<E: Engine> Session<E> {
         .await
     }
 
+    // What the shared listener has heard goes on to the client. A client that does not read is not waited for here.
+    async fn tell(&mut self) -> Result<(), End> {
+        let mut exchange = self.core.take_exchange();
+        listen::tell_idle(&mut self.core, &mut exchange).map_err(|error| End::Sent(Box::new(error)))?;
+        let told = poll_fn(|cx| Poll::Ready(exchange.poll_flush(cx, &mut self.client))).await;
+        match told {
+            Poll::Ready(Ok(())) => self.core.shared.return_exchange(exchange),
+            Poll::Ready(Err(_)) => return Err(End::Left),
+            Poll::Pending => self.core.exchange = Some(exchange),
+        }
+        Ok(())
+    }
+
     // A backend that the session keeps said something by itself: notifications go on to the client; a goodbye ends the session, for what
     // the backend held for it (a lock, a temporary table) must not seem to be there.
     async fn unsolicited(&mut self) -> Result<(), End> {
@@ -162,6 +185,7 @@ impl<E: Engine> Session<E> {
             None => self.core.take_exchange(),
         };
         let said = loop {
+            exchange.mute(self.core.ears.as_deref().map(listen::Ears::active));
             let Some(held) = &mut self.core.held else { return Ok(()) };
             let said = poll_fn(|cx| match exchange.poll_unsolicited(cx, &mut self.client, &mut held.lease) {
                 Poll::Pending => Poll::Ready(None),

@@ -42,6 +42,7 @@ pub(super) fn unit<E: Engine>(
         super::shapes::ran_well(core, exchange, plan);
     }
     reported(core, exchange, plan, outcome);
+    super::listen::settled(core, exchange, plan, outcome);
     super::effects::take_over(core, exchange, plan, outcome, was);
     if plan.own_values {
         // Who asks once asks again: its next sessions keep the connection that their values are on.

@@ -1,5 +1,6 @@
 //! What all sessions of one cluster share.
 
+use super::hub::Hubs;
 use super::prepared::Store;
 use super::readers::Readers;
 use super::registry::Registry;
@@ -89,6 +90,8 @@ pub struct Shared<E: Engine> {
     pub shapes: Shapes,
     /// Who asks for its own values of sequences.
     pub askers: Readers,
+    /// Who listens to what.
+    pub(super) hubs: Hubs,
     /// How they are asked.
     pub loader: Arc<E::Loader>,
     exchanges: Mutex<Vec<Box<E::Exchange>>>,
@@ -126,6 +129,7 @@ impl<E: Engine> Shared<E> {
             readers: Readers::default(),
             shapes: Shapes::default(),
             askers: Readers::default(),
+            hubs: Hubs::default(),
             loader,
             exchanges: Mutex::default(),
             greetings: Mutex::default(),

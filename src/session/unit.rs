@@ -7,7 +7,8 @@ use super::plan::Plan;
 use super::registry::Activity;
 use super::run::End;
 use super::{
-    checkout, dispatch, effects, explain, floor, journal, judge, kill, local, settle, shapes, supply, vacate,
+    checkout, dispatch, effects, explain, floor, journal, judge, kill, listen, local, settle, shapes, supply,
+    vacate,
 };
 use crate::clock::{self, Tick};
 use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay};
@@ -100,6 +101,9 @@ pub(super) async fn serve<E: Engine>(
     judge::plan(core, exchange, &mut unit.plan).await;
     if vacate::is_needed(core, &unit.plan) {
         Box::pin(vacate::before(core, &unit.plan)).await;
+    }
+    if listen::concerns(&unit.plan) {
+        Box::pin(listen::prepare(core, &mut unit.plan)).await;
     }
     unit.attempt = Attempt::default();
     let served = run(core, exchange, client, &mut unit, began).await;
@@ -354,6 +358,11 @@ async fn relay<E: Engine>(
                 core.wrote();
                 exchange.noted();
             }
+            Relay::End(outcome) => {
+                if let Err(error) = Box::pin(listen::at_end(core, exchange, plan, &outcome)).await {
+                    return Ended::Void(Box::new(error));
+                }
+            }
             Relay::Refused(refusal) => {
                 if let Some(ended) = Box::pin(refused(core, exchange, plan, attempt, refusal)).await {
                     return ended;
@@ -384,6 +393,9 @@ async fn more<E: Engine>(
     }
     let mut next = Box::<Plan>::default();
     judge::plan(core, exchange, &mut next).await;
+    if listen::concerns(&next) {
+        listen::natively(core, &mut next);
+    }
     let reads = next.class == Class::Read
         && next.pin.is_none()
         && next.transaction == Transaction::None

@@ -110,6 +110,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
     let ddl = outcomes.iter().any(|outcome| outcome.ddl);
     let outside = outcomes.iter().any(|outcome| outcome.outside);
     let own_values = outcomes.iter().any(|outcome| outcome.own_values);
+    let channels = outcomes.iter().any(|outcome| outcome.channels);
     let ends = outcomes.iter().any(|outcome| outcome.ends);
     let empties = match outcomes.as_mut_slice() {
         [one] => one.empties.take(),
@@ -153,6 +154,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
         ends,
         own_values,
         empties,
+        channels,
         ddl,
         repeatable: statements == 1 && transaction == Transaction::None && traceless && !outside,
     }

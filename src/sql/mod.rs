@@ -30,6 +30,7 @@ pub use context::{Context, Dialect, Lexing};
 pub use hints::{Hint, HintedLevel, explained_route, hint};
 pub use judge::{PARSED_MAX, READ_MAX, judge_uncached};
 pub use normal::{normal, normal_key};
+pub use postgres::{Savepoint, savepoint};
 pub use verdict::{
     Change, Effect, Isolation, NameUse, NameVerb, Reason, Relation, Transaction, Value, Verdict,
 };

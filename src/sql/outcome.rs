@@ -23,6 +23,7 @@ pub(super) struct Outcome {
     pub(super) own_values: bool,
     /// The database that nobody may be connected to.
     pub(super) empties: Option<Box<str>>,
+    pub(super) channels: bool,
 }
 
 impl Outcome {
@@ -42,6 +43,7 @@ impl Outcome {
             ends: false,
             own_values: false,
             empties: None,
+            channels: false,
         }
     }
 

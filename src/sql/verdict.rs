@@ -34,6 +34,8 @@ pub struct Verdict {
     /// The database (by its name on the servers) that nobody may be connected to while the text runs, which is one statement: the one that it drops,
     /// renames, moves or copies.
     pub empties: Option<Box<str>>,
+    /// Whether it asks which channels the session listens to, otherwise than by [`Change::Channels`].
+    pub channels: bool,
     /// Whether the text changes the catalog (any DDL).
     pub ddl: bool,
     /// Whether the text may be answered again on another node after a refusal: a single statement that is no transaction control.
@@ -166,8 +168,12 @@ pub enum Change {
     Deallocate(Box<str>),
     /// `CLOSE ALL`.
     CloseAll,
-    /// `UNLISTEN *`.
-    Unlisten,
+    /// `LISTEN channel`. The proxy listens for the session, if it can; else the session keeps its connection.
+    Listen(Box<str>),
+    /// `UNLISTEN channel`; `None`: `UNLISTEN *`.
+    Unlisten(Option<Box<str>>),
+    /// `SELECT pg_listening_channels()`, with the column's name: answered by the proxy when it listens for the session.
+    Channels(Box<str>),
     /// `SELECT pg_advisory_unlock_all()`.
     AdvisoryUnlockAll,
     /// A setting of ours: `SET primacy.consistency = …`. Answered by the proxy.

@@ -72,7 +72,7 @@ impl Backend {
         self.stream.read_exact(rest).await.map(drop)
     }
 
-    pub(super) async fn own_checked(&mut self, text: &str) -> io::Result<()> {
+    pub(in super::super) async fn own_checked(&mut self, text: &str) -> io::Result<()> {
         match self.own(text).await?.error {
             None => Ok(()),
             Some(error) => Err(io::Error::other(String::from(error.message))),

@@ -6,6 +6,7 @@ use super::super::names;
 use super::super::request::{End, bound_text};
 use super::super::told::Description;
 use super::{CLIENT_ROOM, Copy, Exchange, KEEP, Phase, Prelude};
+use crate::engine::ear::Message;
 use crate::engine::seam::{
     Answer, Confirmed, Edited, Exchange as Seam, Inbound, Lost, Part, Relay, Renamed, Resolution, Treatment,
 };
@@ -13,6 +14,7 @@ use crate::engine::tracked::Tracked;
 use crate::engine::{TxState, Unasked};
 use crate::error::ClientError;
 use crate::net::stream::Stream;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -258,6 +260,24 @@ impl Seam for Exchange {
         self.reply.noted();
     }
 
+    fn conclude(&mut self) {
+        self.reply.conclude();
+    }
+
+    fn notify(&mut self, pid: u32, message: &Message) {
+        let mut bytes = Vec::new();
+        super::super::wire::notification(&mut bytes, pid, &message.text);
+        if self.phase == Phase::Idle {
+            self.say(&bytes);
+        } else {
+            self.reply.put(&bytes, &mut self.down);
+        }
+    }
+
+    fn mute(&mut self, channels: Option<&Arc<BTreeSet<Arc<str>>>>) {
+        self.reply.muted = channels.cloned();
+    }
+
     fn poll_repeat(&mut self, cx: &mut Context<'_>, backend: &mut Backend) -> Poll<io::Result<()>> {
         self.reply.discard = true;
         loop {
@@ -271,6 +291,10 @@ impl Seam for Exchange {
                 }
                 Some(Relay::News) => {
                     self.reply.noted();
+                    continue;
+                }
+                Some(Relay::End(_)) => {
+                    self.reply.conclude();
                     continue;
                 }
                 Some(_) => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),

@@ -57,6 +57,17 @@ impl Reply {
         self.release_scanned();
     }
 
+    /// The session has said what it had to: the unit's end may follow.
+    pub fn conclude(&mut self) {
+        self.concluded = true;
+    }
+
+    /// Puts a message of our own in front of what stands at the door.
+    pub fn put(&mut self, message: &[u8], down: &mut Buffer) {
+        down.insert(self.scanned, message);
+        self.scanned += message.len();
+    }
+
     /// Nothing is held back from here on.
     pub fn let_go(&mut self) {
         self.treatment.hold_back = false;

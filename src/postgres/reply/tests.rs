@@ -122,6 +122,7 @@ impl Walk {
                     self.reply.acknowledge();
                 }
                 Step::News => self.reply.noted(),
+                Step::End => self.reply.conclude(),
                 Step::Ready => self.ready = true,
                 Step::CopyIn | Step::Refused(_) => {}
                 other => panic!("{other:?}"),

@@ -142,6 +142,14 @@ pub fn ready_for_query(out: &mut Vec<u8>, state: TxState) {
     message(out, b'Z', |out| out.push(byte));
 }
 
+/// NotificationResponse: `text` is the channel and the payload, each with a NUL behind it.
+pub fn notification(out: &mut Vec<u8>, pid: u32, text: &[u8]) {
+    message(out, b'A', |out| {
+        out.extend_from_slice(&pid.to_be_bytes());
+        out.extend_from_slice(text);
+    });
+}
+
 /// CommandComplete.
 pub fn command_complete(out: &mut Vec<u8>, tag: &str) {
     message(out, b'C', |out| cstr(out, tag));

@@ -46,7 +46,10 @@ pub(super) fn apply(
     let function = || Reason::Function(name.into());
     match deed {
         Some(Deed::Harmless | Deed::Keyword) => {}
-        Some(Deed::Local) => out.local(name),
+        Some(Deed::Local) => {
+            out.local(name);
+            out.channels |= name == "pg_listening_channels";
+        }
         Some(Deed::Write) => {
             out.write(function());
             out.ends |= name.starts_with("pg_advisory_unlock");

@@ -1,6 +1,7 @@
 //! PostgreSQL's statements.
 
 mod call;
+mod channel;
 mod database;
 mod modify;
 mod prepared;
@@ -18,6 +19,7 @@ use crate::catalog::names::Call;
 use crate::catalog::{Does, Names, SearchPath};
 
 pub(super) use call::asks_session_setting;
+pub use channel::{Savepoint, savepoint};
 
 /// What the judges of PostgreSQL's statements know beside the tokens.
 pub(super) struct Env<'e> {

@@ -1,5 +1,5 @@
-//! Statements about sessions by their ids, which are the proxy's: `pg_backend_pid()`, `pg_cancel_backend(id)`, `pg_terminate_backend(id)` as a whole
-//! statement. Within others they mean what they mean to the server.
+//! Statements about sessions that are the proxy's: by their ids, `pg_backend_pid()`, `pg_cancel_backend(id)`, `pg_terminate_backend(id)`, and what they
+//! listen to, `pg_listening_channels()`, as a whole statement. Within others they mean what they mean to the server.
 
 use super::Env;
 use crate::sql::lexer::Kind;
@@ -7,12 +7,20 @@ use crate::sql::outcome::Outcome;
 use crate::sql::tokens::{Reader, Tok};
 use crate::sql::verdict::Change;
 
-/// `SELECT function([id]) [[AS] name]`; `None` when it is anything else.
+/// `SELECT function([id]) [[AS] name]`, `SELECT * FROM pg_listening_channels()`; `None` when it is anything else.
 pub(super) fn select(toks: &[Tok<'_>], env: &Env<'_>) -> Option<Outcome> {
     let mut reader = Reader::new(toks, 1);
+    let table = reader.peek().is_some_and(|tok| tok.is_operator("*"))
+        && toks.get(2).is_some_and(|tok| tok.is("from"));
+    reader.at += if table { 2 } else { 0 };
     let chain = reader.chain()?;
     let function = chain.name();
-    if !matches!(function, "pg_backend_pid" | "pg_cancel_backend" | "pg_terminate_backend") {
+    let ours = match function {
+        "pg_listening_channels" => true,
+        "pg_backend_pid" | "pg_cancel_backend" | "pg_terminate_backend" => !table,
+        _ => false,
+    };
+    if !ours {
         return None;
     }
     let own = env.names().is_some_and(|names| names.has_routine(function));
@@ -39,13 +47,14 @@ pub(super) fn select(toks: &[Tok<'_>], env: &Env<'_>) -> Option<Outcome> {
     } else {
         let named = reader.eat("as");
         // What may not be a name without AS is not looked at.
-        reader.next().filter(|tok| named || tok.kind == Kind::Quoted)?.name()?.into()
+        reader.next().filter(|tok| !table && (named || tok.kind == Kind::Quoted))?.name()?.into()
     };
     if !reader.done() {
         return None;
     }
     let change = match (function, id) {
         ("pg_backend_pid", None) => Change::BackendId(column),
+        ("pg_listening_channels", None) => Change::Channels(column),
         ("pg_cancel_backend", Some(id)) => Change::Signal { id, terminate: false, column },
         ("pg_terminate_backend", Some(id)) => Change::Signal { id, terminate: true, column },
         _ => return None,

@@ -1,7 +1,7 @@
 //! Every command of PostgreSQL, by its first word.
 
 use super::query::walk;
-use super::{Env, prepared, setting, signal, transaction, utility};
+use super::{Env, channel, prepared, setting, signal, transaction, utility};
 use crate::engine::{Certainty, Class, PinReason};
 use crate::sql::lexer::Kind;
 use crate::sql::outcome::Outcome;
@@ -63,14 +63,8 @@ fn session(word: &str, toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
         }
         "prepare" => prepared::prepare(toks),
         "execute" => prepared::execute(toks, env),
-        "listen" => Outcome::command("LISTEN").pinning(PinReason::Listen, Certainty::Known),
-        "unlisten" => match second {
-            Some(tok) if tok.is_operator("*") && toks.len() == 2 => {
-                Outcome::change("UNLISTEN", Change::Unlisten)
-            }
-            // The other channels are listened to as before.
-            _ => Outcome { ends: true, ..Outcome::change("UNLISTEN", Change::Local) },
-        },
+        "listen" => channel::listen(toks),
+        "unlisten" => channel::unlisten(toks),
         "load" => Outcome::command("LOAD").pinning(PinReason::Load, Certainty::Known),
         "call" => call(toks, env),
         "do" => Outcome::command("DO").pinning(PinReason::Procedure, Certainty::Possible),

@@ -80,13 +80,13 @@ fn strings_with_escapes_are_no_plain_values() {
     assert_eq!(changes("SELECT 1 WHERE set_config('a.b', x, $1) = ''"), touched("a.b"));
     // What a text that pins does beside it is known all the same, and a name is never taken from another text's verdict.
     for (text, known) in [
-        ("LISTEN a; SET a.b = 'c'", 1),
+        ("LOAD 'a'; SET a.b = 'c'", 1),
         ("SELECT set_config($1, 'a', false)", 1),
         ("SELECT set_config('seed', '0.5', false)", 1),
     ] {
         assert_eq!(judge(text).effect.changes().len(), known, "{text}");
     }
-    assert!(matches!(judge("LISTEN a; SET a.b = 'c'").effect, Effect::Mixed(..)));
+    assert!(matches!(judge("LOAD 'a'; SET a.b = 'c'").effect, Effect::Mixed(..)));
     assert_eq!(
         changes("RESET a; SELECT 1; RESET b"),
         [Change::Reset("a".into()), Change::Looks, Change::Reset("b".into())]

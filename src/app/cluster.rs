@@ -152,16 +152,23 @@ pub(super) fn start<E: Front, P: Probe>(
     Ok(working)
 }
 
-// The primary is asked first: a replica may be behind with users, rights and tables. While there is none, the replica that is furthest.
+// The primary is asked first: a replica may be behind with users, rights and tables. While there is none, a node that has not been seen yet may be
+// the one; then the replica that is furthest.
 fn nodes_of(state: Arc<ClusterState>, settings: Arc<Cluster>) -> Nodes {
     Arc::new(move || {
         let view = state.view.load();
-        let usable =
-            |id: usize| view.nodes.get(id).is_none_or(|node| !matches!(node.health, Health::Quarantined(_)));
-        let first = view.primary.or_else(|| view.furthest().map(|node| node.id));
-        let first = first.map(|id| usize::from(id.0));
-        let others = (0..settings.nodes.len()).filter(|id| Some(*id) != first && usable(*id));
-        first.into_iter().chain(others).filter_map(|id| settings.nodes.get(id).cloned()).collect()
+        let health = |id: usize| view.nodes.get(id).map_or(&Health::Unknown, |node| &node.health);
+        let rank = |id: &usize| match (view.primary, view.furthest()) {
+            (Some(primary), _) => usize::from(usize::from(primary.0) != *id),
+            (None, _) if matches!(health(*id), Health::Unknown) => 0,
+            (None, furthest) => 1 + usize::from(furthest.is_none_or(|node| usize::from(node.id.0) != *id)),
+        };
+        let barred = |id: usize| matches!(health(id), Health::Quarantined(_));
+        let is_primary = |id: usize| view.primary.is_some_and(|primary| usize::from(primary.0) == id);
+        let mut ids: Vec<_> =
+            (0..settings.nodes.len()).filter(|id| is_primary(*id) || !barred(*id)).collect();
+        ids.sort_by_key(rank);
+        ids.into_iter().filter_map(|id| settings.nodes.get(id).cloned()).collect()
     })
 }
 

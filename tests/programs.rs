@@ -10,9 +10,10 @@ mod words;
 
 use crate::support::raw::Message;
 use crate::support::{Servers, environment};
-use generate::{Numbered, Program, Random, Step};
+use generate::{Numbered, Part, Program, Random, Step};
 use lane::{Gaps, Heard, Lane};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -32,8 +33,10 @@ enum Verdict {
     Same,
     /// An own value of a sequence was refused, as docs/compatibility.md has it; what came after is compared no further if it depends on that.
     Refused,
-    /// A fault that is known; what came after is compared no further.
-    Known,
+    /// What had become outdated was healed; what came after is compared no further.
+    Healed,
+    /// A custom setting that a function gave a value is unknown after DISCARD ALL, as docs/compatibility.md has it.
+    Forgotten,
     /// The first step whose answers differ; None: what is left in the tables does.
     Different(Option<usize>),
 }
@@ -44,8 +47,11 @@ fn compare(program: &Program, server: &Heard, ours: &Heard) -> Verdict {
         if theirs == mine {
             continue;
         }
-        if is_known(theirs, mine) {
-            return Verdict::Known;
+        if is_healed(theirs, mine) {
+            return Verdict::Healed;
+        }
+        if is_forgotten(&program.steps[..index.min(program.steps.len())], theirs, mine) {
+            return Verdict::Forgotten;
         }
         if !is_refusal(mine) || is_refusal(theirs) {
             return Verdict::Different(Some(index));
@@ -67,21 +73,36 @@ fn compare(program: &Program, server: &Heard, ours: &Heard) -> Verdict {
     }
 }
 
-// What is known to be answered otherwise, to be emptied like `words::LATER`.
-fn is_known(theirs: &[Message], mine: &[Message]) -> bool {
-    let error = |answer: &[Message], text: &str| {
-        answer.iter().any(|m| m.tag == b'E' && String::from_utf8_lossy(&m.body).contains(text))
+// What was prepared is no more what it was: Primacy prepares it anew where nobody was told otherwise in between, or its client is told now.
+fn is_healed(theirs: &[Message], mine: &[Message]) -> bool {
+    let stale = |answer: &[Message]| {
+        answer.iter().any(|m| {
+            m.tag == b'E'
+                && String::from_utf8_lossy(&m.body).contains("cached plan must not change result type")
+        })
     };
-    let has = |answer: &[Message], tag| answer.iter().any(|message| message.tag == tag);
-    let failed = mine.last().is_some_and(|last| last.body == b"E");
-    // Strangers' sequence values are discarded also in a failed transaction, where that is not possible.
-    error(mine, "the server was lost: current transaction is aborted")
-        // In a failed transaction a statement that its backend lacks is not described, and one that it has is prepared.
-        || (failed && error(mine, "|C25P02|") && (error(theirs, "|C25P02|") || has(theirs, b't')))
-        // A name that is taken is named before the text's own error.
-        || (error(mine, "|C42P05|") && has(theirs, b'E'))
-        // A Parse that is skipped behind an error takes its predecessor with it.
-        || (error(mine, "unnamed prepared statement does not exist") && !error(theirs, "unnamed prepared"))
+    stale(theirs) && !stale(mine)
+}
+
+fn is_forgotten(before: &[Numbered], theirs: &[Message], mine: &[Message]) -> bool {
+    let discards = |texts: &[String]| texts.iter().any(|text| text == "DISCARD ALL");
+    let discarded = before.iter().any(|Numbered { step, .. }| match step {
+        Step::Query(texts) => discards(texts),
+        Step::Pipeline { parts, .. } => {
+            parts.iter().any(|part| matches!(part, Part::Parse(_, text) if text == "DISCARD ALL"))
+        }
+        Step::Look(_) => false,
+    });
+    let emptied = |theirs: &Message, mine: &Message| {
+        let (a, b) = (theirs.values(), mine.values());
+        let same =
+            |(a, b): (&Option<String>, &Option<String>)| a == b || (a.as_deref() == Some("") && b.is_none());
+        a.len() == b.len() && a.iter().zip(&b).all(same)
+    };
+    let alike = |(theirs, mine): (&Message, &Message)| {
+        theirs == mine || ((theirs.tag, mine.tag) == (b'D', b'D') && emptied(theirs, mine))
+    };
+    discarded && theirs.len() == mine.len() && theirs.iter().zip(mine).all(alike)
 }
 
 fn is_refusal(answer: &[Message]) -> bool {
@@ -96,6 +117,12 @@ struct Found {
     steps: u64,
     gaps: Gaps,
     refused: u64,
+    healed: u64,
+    forgotten: u64,
+    /// Reads that a replica served, and all.
+    reads: (u64, u64),
+    /// By theme: gaps, and those that were shared.
+    themes: BTreeMap<&'static str, (u64, u64)>,
     different: Vec<String>,
 }
 
@@ -112,6 +139,10 @@ async fn run(lane: &mut Lane, seed: u64, found: &Mutex<Found>) {
         found.gaps.free += gaps.free;
         found.gaps.shared += gaps.shared;
         found.refused += u64::from(matches!(verdict, Verdict::Refused));
+        found.healed += u64::from(matches!(verdict, Verdict::Healed));
+        found.forgotten += u64::from(matches!(verdict, Verdict::Forgotten));
+        let theme = found.themes.entry(program.theme).or_default();
+        *theme = (theme.0 + gaps.all, theme.1 + gaps.shared);
     }
     if let Verdict::Different(_) = verdict {
         let told = shrink(lane, program, (server, ours)).await;
@@ -211,60 +242,85 @@ fn random_seed() -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_programs_give_what_the_server_gives() {
+    let with_replica = environment("PRIMACY_PROGRAMS_REPLICA").is_some();
+    let found = run_all(USUAL, with_replica).await;
+    if with_replica {
+        let (there, all) = found.reads;
+        assert!(4 * there >= all, "a replica served {there} of {all} reads only");
+    }
+    let Gaps { all, shared, .. } = found.gaps;
+    // So that it says something: on the very backend that the program had next.
+    assert!(
+        2 * shared >= all,
+        "the second client was on the program's backend in {shared} of {all} gaps only"
+    );
+}
+
+async fn run_all(usual: u64, with_replica: bool) -> Found {
     let servers = Servers::postgres().await;
     let found = Arc::new(Mutex::new(Found::default()));
     if let Some(seed) = number("PRIMACY_PROGRAM") {
         eprintln!("{}", Program::new(seed));
-        run(&mut Lane::start(servers).await, seed, &found).await;
+        run(&mut Lane::start(servers, with_replica).await, seed, &found).await;
         assert!(found.lock().different.is_empty(), "it differs");
-        return;
+        // Of one nothing else is asked.
+        return Found { reads: (1, 1), ..Found::default() };
     }
     let wanted = number("PRIMACY_PROGRAMS");
     let seed = number("PRIMACY_PROGRAMS_SEED")
         .unwrap_or_else(|| if wanted.is_some() { random_seed() } else { USUAL_SEED });
     let seeds: Vec<u64> = {
         let mut random = Random::new(seed);
-        (0..wanted.unwrap_or(USUAL)).map(|_| random.next()).collect()
+        (0..wanted.unwrap_or(usual)).map(|_| random.next()).collect()
     };
     let left = Arc::new(Mutex::new(seeds.into_iter()));
     let mut lanes = JoinSet::new();
     for _ in 0..2 {
         let (left, found) = (Arc::clone(&left), Arc::clone(&found));
         lanes.spawn(async move {
-            let mut lane = Lane::start(servers).await;
+            let mut lane = Lane::start(servers, with_replica).await;
             while found.lock().different.len() < ENOUGH {
                 let Some(seed) = left.lock().next() else { break };
                 run(&mut lane, seed, &found).await;
             }
+            let (there, all) = lane.reads().await;
+            let mut found = found.lock();
+            found.reads = (found.reads.0 + there, found.reads.1 + all);
         });
     }
     lanes.join_all().await;
-    let found = found.lock();
-    let Found { programs, steps, gaps, refused, different } = &*found;
-    let share = 100 * gaps.shared / gaps.all.max(1);
-    let row = format!(
-        "| {programs} | {seed} | {steps} | {} | {} | {share} % | {refused} | {} | {} |",
-        gaps.all,
-        gaps.free,
-        servers.version,
-        if different.is_empty() { "nothing".into() } else { format!("{} differences", different.len()) }
-    );
-    eprintln!("| programs | seed | steps | gaps | free | shared | 55000 | server | found |\n{row}");
-    if wanted.is_some() {
-        note(&row);
-    }
+    let found = std::mem::take(&mut *found.lock());
+    report(&found, seed, with_replica, wanted.is_some());
+    let Found { programs, different, .. } = &found;
     assert!(
         different.is_empty(),
         "{} of {programs} programs differ:\n{}",
         different.len(),
         different.join("\n")
     );
-    // Of all gaps it shall be half when less pins; while a program keeps its backend nobody else can be on it.
-    let Gaps { free, shared, .. } = gaps;
-    assert!(
-        2 * shared >= *free,
-        "the second client was on the program's backend in {shared} of {free} gaps only"
+    found
+}
+
+// Says what was found, and adds it to the results of a long run.
+fn report(found: &Found, seed: u64, with_replica: bool, long: bool) {
+    let Found { programs, steps, gaps, refused, healed, forgotten, themes, reads: (there, all), different } =
+        found;
+    eprintln!("by theme, gaps and those shared: {themes:?}");
+    let replica =
+        if with_replica { format!("{} %", 100 * there / (*all).max(1)) } else { "no replica".to_owned() };
+    let row = format!(
+        "| {programs} | {seed} | {steps} | {} | {} | {} % | {replica} | {refused} | {healed} | {forgotten} | {} |",
+        gaps.all,
+        gaps.free,
+        100 * gaps.shared / gaps.all.max(1),
+        if different.is_empty() { "nothing".into() } else { format!("{} differences", different.len()) }
     );
+    eprintln!(
+        "| programs | seed | steps | gaps | free | shared | on the replica | 55000 | healed | forgotten | found |\n{row}"
+    );
+    if long {
+        note(&row);
+    }
 }
 
 // Adds a line to the results, with the commit that was run.

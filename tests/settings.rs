@@ -334,21 +334,35 @@ async fn a_reset_returns_to_the_clients_own_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_reset_must_not_be_seen_before_it_is_back() {
-    let mut pair = Pair::new(&[("work_mem", "5MB")]).await;
-    for unit in [
-        Text("RESET work_mem; SELECT current_setting('work_mem')"),
-        Pipeline(&["RESET ALL", "SHOW work_mem"]),
-    ] {
-        let mut bytes = Vec::new();
-        unit.write(&mut bytes);
-        pair.ours.send(&bytes).await;
-        let said = pair.ours.read_until("Z").await;
-        let error = said.iter().find(|message| message.tag == b'E').expect("an error");
-        assert_eq!(error.field(b'C').as_deref(), Some("0A000"), "{unit:?}");
-    }
-    // What has no start-up value, or is the last that is said, is as ever.
+async fn what_is_reset_is_back_for_what_follows_it() {
+    let start = [
+        ("work_mem", "5MB"),
+        ("app.tenant", "first"),
+        ("search_path", "pg_catalog,public"),
+        ("DateStyle", "German"),
+    ];
+    let mut pair = Pair::new(&start).await;
     pair.program(&[
+        Text("SET work_mem = '6MB'; RESET work_mem; SELECT current_setting('work_mem'); SET app.tenant = 'x'"),
+        Text("RESET ALL; SELECT current_setting('work_mem'), current_setting('app.tenant'), '2001-02-03'::date"),
+        Text("SET search_path = public; SET DateStyle = 'ISO'"),
+        Text("SELECT 1; SET search_path TO DEFAULT; SHOW search_path; RESET DateStyle; SHOW DateStyle; SELECT 1"),
+        Text("SET app.tenant = 'z'"),
+        Text("SELECT set_config('app.tenant', NULL, false)"),
+        Text("SET work_mem = '7MB'"),
+        Pipeline(&["SELECT 1", "RESET ALL", "SHOW work_mem", "SET work_mem = '9MB'", "RESET work_mem", "SHOW work_mem"]),
+        Pipeline(&["SET work_mem = '8MB'", "SET LOCAL work_mem TO DEFAULT", "SHOW work_mem"]),
+        Text("SHOW work_mem"),
+        Text("BEGIN"),
+        Text("SET work_mem = '10MB'; SAVEPOINT a; RESET work_mem; SHOW work_mem"),
+        Text("SELECT set_config('work_mem', NULL, true)"),
+        Text("ROLLBACK TO a; SHOW work_mem; RESET ALL; SHOW work_mem"),
+        Text("COMMIT"),
+        // The position of an error is that in the client's own text.
+        Text("RESET work_mem; SELECT nothing"),
+        Text("RESET ALL; SELECT 1; SELECT FROM WHERE"),
+        Text("SET work_mem = '11MB'; RESET ALL; SHOW work_mem; ROLLBACK"),
+        // What has no start-up value, or is the last that is said, is as ever.
         Text("SET statement_timeout = '5s'; RESET statement_timeout; SHOW statement_timeout"),
         Text("SELECT 1; RESET work_mem; RESET ALL; CLOSE ALL"),
     ])

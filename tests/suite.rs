@@ -13,6 +13,7 @@ mod bad_input;
 mod cancel;
 mod catalog;
 mod check;
+mod compatibility;
 mod consistency;
 mod console;
 mod corpus;

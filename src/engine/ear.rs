@@ -92,5 +92,6 @@ pub fn identity(user: &Arc<str>, password: &crate::config::units::Secret, databa
         database: Arc::clone(database),
         credentials: Arc::new(Credentials::Password(password.clone())),
         terms: 0,
+        first: Arc::default(),
     }
 }

@@ -6,6 +6,7 @@ pub mod carrier;
 pub mod catalog;
 pub mod door;
 pub mod ear;
+pub mod edit;
 pub mod embedded;
 pub mod identity;
 pub mod outcome;

@@ -1,5 +1,6 @@
 //! Prepared statements as they cross the seam: what all clients share of one, and what a name in a unit stands for.
 
+use super::edit::Edited;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -117,32 +118,6 @@ pub struct Confirmed {
 
 /// How the name of every shared statement begins.
 pub const PREFIX: &str = "__primacy_";
-
-/// A name of a prepared statement in a text, and what is to stand there.
-#[derive(Debug)]
-pub struct Renamed {
-    /// Where it is, in bytes.
-    pub at: Range<usize>,
-    /// The shared statement; `None` = a name that no statement has.
-    pub id: Option<u64>,
-    /// The client's own name.
-    pub name: Box<str>,
-}
-
-/// A text in which the client's names of prepared statements were replaced.
-#[derive(Debug, Default)]
-pub struct Edited {
-    /// The text as it is sent.
-    pub text: Vec<u8>,
-    /// Where in it, in characters from 1, a name ends that is longer (or, below zero, shorter) than the client's own, and by how much.
-    pub shifts: Vec<(usize, isize)>,
-    /// What the client calls which statement.
-    pub names: Vec<(u64, Box<[u8]>)>,
-    /// Statements that it may drop from the backend.
-    pub drops: Vec<u64>,
-    /// The statement of that text, where it is prepared before it is run.
-    pub statement: Option<Arc<Prepared>>,
-}
 
 #[cfg(test)]
 mod tests {

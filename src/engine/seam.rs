@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 pub use super::answer::{Answer, Scalar};
+pub use super::edit::{By, Edited, Replaced, ReturnForm};
 pub use super::outcome::{Lost, Outcome, Refusal};
-pub use super::prepared::{Confirmed, Edited, Form, PREFIX, Prepared, Renamed, Resolution};
+pub use super::prepared::{Confirmed, Form, PREFIX, Prepared, Resolution};
 
 /// One database protocol, seen from a session.
 pub trait Engine: Sized + Send + Sync + 'static {
@@ -211,8 +212,8 @@ pub trait Exchange: Default + Send + Sync + 'static {
     /// Makes the framed segment ready to be sent to `backend`, preparing there what it needs.
     fn compose(&mut self, backend: &mut Self::Backend, treatment: Treatment);
 
-    /// The text with other names of prepared statements.
-    fn edit(_text: &[u8], _names: &[Renamed]) -> Edited {
+    /// The text with other words in their places; `alone`: it must stay one statement.
+    fn edit(_text: &[u8], _replaced: &[Replaced<'_>], _alone: bool) -> Edited {
         Edited::default()
     }
 
@@ -337,6 +338,8 @@ pub struct Identity {
     /// What the handshake agreed on for the connection's whole life, in the engine's own form (MySQL: capabilities and collation): a client's
     /// backends have the same. 0 where the protocol has nothing of the kind.
     pub terms: u64,
+    /// Start-up settings. A pool's backends have none: what is given at the start is what a server's RESET returns to.
+    pub first: Arc<Tracked>,
 }
 
 /// A connection to a server.

@@ -7,12 +7,12 @@ use crate::engine::TxState;
 use crate::engine::seam::{Answer, Scalar};
 use crate::error::ClientError;
 
-/// Answers a whole segment; each answer with the message that it belongs to.
+/// Answers a whole segment; each answer with the message that it belongs to, and `told` in front of the end.
 pub(super) fn answer(
     segment: &[u8],
     request: &Request,
     answers: &[(usize, Answer<'_>)],
-    tx: TxState,
+    (tx, mut told): (TxState, &[u8]),
     out: &mut Vec<u8>,
 ) {
     if request.end == Some(End::Query) {
@@ -20,6 +20,7 @@ pub(super) fn answer(
             describe(answer, false, out);
             complete(answer, false, out);
         }
+        out.extend_from_slice(told);
         wire::ready_for_query(out, tx);
         return;
     }
@@ -48,10 +49,14 @@ pub(super) fn answer(
             }
             b'E' => current.into_iter().for_each(|answer| complete(answer, binary, out)),
             b'C' => wire::close_complete(out),
-            b'S' => wire::ready_for_query(out, tx),
+            b'S' => {
+                out.extend_from_slice(std::mem::take(&mut told));
+                wire::ready_for_query(out, tx);
+            }
             _ => {}
         }
     }
+    out.extend_from_slice(told);
 }
 
 /// Refuses a segment. The ReadyForQuery comes with it where the segment ends its unit.

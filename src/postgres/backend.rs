@@ -134,7 +134,9 @@ impl seam::Backend for Backend {
             let message = format!("node {} is not configured", node.name);
             return Err(failed(Fault::Proxy, Retry::Never, None, message));
         };
-        let opened = login::open(target, &identity.user, &identity.database, &identity.credentials).await;
+        let whose = [("user", &*identity.user), ("database", &*identity.database)];
+        let parameters: Vec<_> = whose.into_iter().chain(identity.first.iter()).collect();
+        let opened = login::start(target, &parameters, &identity.credentials).await;
         let opened = opened.map_err(|error| {
             let sqlstate = error.sqlstate().and_then(|state| state.as_bytes().try_into().ok());
             // What the server itself refuses, the client hears in the server's own words.
@@ -162,7 +164,7 @@ impl seam::Backend for Backend {
             tx: TxState::Idle,
             statements: Statements::new(connector.statements),
             anonymous: None,
-            tracked: Arc::default(),
+            tracked: Arc::clone(&identity.first),
             coming: None,
             own_parameters: opened.parameters.clone().into(),
             parameters: opened.parameters,

@@ -25,9 +25,11 @@ pub(super) fn compose(
 ) {
     // What earlier segments of the unit prepare is on its way, too.
     let coming = reply.parses.iter().filter_map(|(_, parse)| match parse {
-        ParseReply::Client { statement, .. } => *statement,
-        ParseReply::Ours(id) => Some(*id),
-        ParseReply::Private(_) | ParseReply::OursAnonymous(_) | ParseReply::Refused => None,
+        ParseReply::Client { statement: id, .. } | ParseReply::Ours(id) => Some(*id),
+        ParseReply::Anonymous { .. }
+        | ParseReply::Private(_)
+        | ParseReply::OursAnonymous(_)
+        | ParseReply::Refused => None,
     });
     let coming = coming.collect();
     // What cannot be run again must not meet a statement that is outdated there: the client's own Parse is a real one then.
@@ -57,6 +59,8 @@ pub(super) fn compose(
             b'E' => {
                 composer.again = false;
                 composer.reply.sent += 1;
+                let portal = message.span.start + 5..message.span.end.saturating_sub(5);
+                composer.reply.tags.execute(segment.get(portal).unwrap_or_default());
                 composer.verbatim(message);
             }
             b'F' => {
@@ -160,12 +164,13 @@ impl Composer<'_> {
         if message.name.is_empty() {
             self.unsettle_anonymous();
             self.anonymous = Some(statement.id);
+            let reply = ParseReply::Anonymous { part, id: statement.id };
             if self.segment.get(message.rest.clone()) == Some(&*statement.body) {
-                self.reply.expect_parse(ParseReply::Client { part, statement: None });
+                self.reply.expect_parse(reply);
                 return self.verbatim(message);
             }
             self.skip(message);
-            return self.send_parse(b"", &statement.body, ParseReply::Client { part, statement: None });
+            return self.send_parse(b"", &statement.body, reply);
         }
         self.skip(message);
         let there = self.has(statement.id);
@@ -173,7 +178,7 @@ impl Composer<'_> {
             return self.send_close(MARKER.as_bytes(), CloseReply::BecomesParse(part));
         }
         self.make_way(statement.id);
-        let reply = ParseReply::Client { part, statement: Some(statement.id) };
+        let reply = ParseReply::Client { part, statement: statement.id };
         self.send_parse(Name::of(statement.id).as_bytes(), &statement.body, reply);
         self.coming.push(statement.id);
         if there && statement.columns.are_known() {
@@ -188,6 +193,7 @@ impl Composer<'_> {
         self.reply.uncountable = true;
         let Resolution::Edited(edited) = resolution else { return self.verbatim(message) };
         self.rename(edited);
+        self.reply.tags.query(&edited.tags);
         self.skip(message);
         write_message(self.out, b'Q', &[&edited.text, &[0]]);
     }
@@ -205,8 +211,13 @@ impl Composer<'_> {
         self.bound = None;
         let used = self.used(resolution);
         self.with_name(index, message, used);
+        let portal = message.span.start + 5..message.name.start.saturating_sub(1);
+        let tag = match resolution {
+            Resolution::Edited(edited) => edited.tags.first().and_then(|(_, tag)| *tag),
+            _ => None,
+        };
+        self.reply.tags.bind(self.segment.get(portal.clone()).unwrap_or_default(), tag);
         if let Used::Shared(statement) = used {
-            let portal = message.span.start + 5..message.name.start.saturating_sub(1);
             self.bound = Some((portal, Arc::clone(statement)));
         }
     }
@@ -341,7 +352,7 @@ impl Composer<'_> {
     fn unsettle_anonymous(&mut self) {
         *self.anonymous_there = None;
         for (_, parse) in &mut self.reply.parses {
-            if let ParseReply::OursAnonymous(id) = parse {
+            if let ParseReply::OursAnonymous(id) | ParseReply::Anonymous { id, .. } = parse {
                 *id = 0;
             }
         }

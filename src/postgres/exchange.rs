@@ -172,6 +172,9 @@ impl Exchange {
     }
 
     fn apply_changes(&mut self, backend: &mut Backend) {
+        for (name, value) in self.reply.heard.drain(..) {
+            backend.heard(&name, &value);
+        }
         for change in self.reply.changes.drain(..) {
             match change {
                 Confirmed::Statement(id) => backend.statements.insert(id),

@@ -13,8 +13,15 @@ pub enum ParseReply {
     Client {
         /// Index of the part.
         part: u32,
-        /// Shared statement; `None` for the anonymous one.
-        statement: Option<u64>,
+        /// Shared statement.
+        statement: u64,
+    },
+    /// The client's own anonymous one, of the part with that index.
+    Anonymous {
+        /// Index of the part.
+        part: u32,
+        /// Which shared statement it is; 0 = what follows it ends or replaces it.
+        id: u64,
     },
     /// The client's own anonymous one, which is shared with nobody: that of the part with that index.
     Private(u32),

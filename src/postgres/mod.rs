@@ -10,6 +10,7 @@ pub mod composed;
 pub mod connections;
 mod console;
 pub mod ear;
+mod edit;
 pub mod embedded;
 pub mod exchange;
 mod expected;

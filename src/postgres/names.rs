@@ -1,6 +1,5 @@
 //! The names that shared statements have on backends, and how the texts of errors get the client's own back.
 
-use crate::engine::seam::{Edited, Renamed};
 use memchr::memmem;
 use std::ops::Range;
 
@@ -87,27 +86,6 @@ impl Names {
         let length = u32::try_from(body.len() + 4).ok()?;
         Some([message.get(..1)?, length.to_be_bytes().as_slice(), &body].concat().into())
     }
-}
-
-/// `text` with other names of prepared statements.
-pub(super) fn edit(text: &[u8], names: &[Renamed]) -> Edited {
-    let mut edited = Edited::default();
-    let characters = |bytes: &[u8]| bytes.iter().filter(|byte| !matches!(byte, 0x80..=0xbf)).count();
-    let (mut from, mut at) = (0, 1);
-    for Renamed { at: range, id, name } in names {
-        let before = text.get(from..range.start).unwrap_or_default();
-        let own = text.get(range.clone()).unwrap_or_default();
-        let shared = id.map(Name::of);
-        let new = shared.as_ref().map_or(UNKNOWN.as_bytes(), Name::as_bytes);
-        edited.text.extend_from_slice(before);
-        edited.text.extend_from_slice(new);
-        at += characters(before) + new.len();
-        edited.shifts.push((at, new.len().cast_signed() - characters(own).cast_signed()));
-        edited.names.extend(id.map(|id| (id, name.as_bytes().into())));
-        from = range.end;
-    }
-    edited.text.extend_from_slice(text.get(from..).unwrap_or_default());
-    edited
 }
 
 // The position that a field of an error names.

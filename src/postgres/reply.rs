@@ -5,6 +5,7 @@
 
 mod expect;
 mod release;
+mod tags;
 
 use super::expected::columns;
 pub use super::expected::{CloseReply, Described, ParseReply};
@@ -17,6 +18,7 @@ use crate::net::buffer::Buffer;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
+pub use tags::Tags;
 
 /// Messages whose body is read whole (errors, tags, settings, notifications) may have this many bytes.
 const SMALL_MAX: usize = 1024 * 1024;
@@ -91,6 +93,8 @@ pub struct Reply {
     pub instead: Option<Box<[u8]>>,
     /// Where names in the text are not the client's own; see [`crate::engine::seam::Edited`].
     pub shifts: Vec<(usize, isize)>,
+    /// Completions that the client is told otherwise.
+    pub tags: Tags,
     /// What came of it so far.
     pub outcome: Outcome,
     /// What was confirmed of names.
@@ -99,6 +103,8 @@ pub struct Reply {
     pub changes: Vec<Confirmed>,
     /// Settings that were reported.
     pub settings: Vec<(Box<str>, Box<str>)>,
+    /// The same as the server has them, to be noted by its connection.
+    pub heard: Vec<(Box<str>, Box<str>)>,
     /// Settings to be told before the unit ends.
     pub tell: Vec<u8>,
     /// Settings whose reports are not passed on as they are, and the values that are passed on instead; `None`: nothing.
@@ -147,6 +153,7 @@ impl Reply {
         self.discard = false;
         self.names.clear();
         self.shifts.clear();
+        self.tags.clear();
         (self.sent, self.seen, self.uncountable) = (0, 0, false);
         self.told.clear();
         self.outcome = Outcome::default();
@@ -271,6 +278,9 @@ impl Reply {
             _ => return false,
         }
         self.seen += u32::from(matches!(tag, b'2' | b'I' | b's' | b'T' | b'n'));
+        if matches!(tag, b'I' | b's') {
+            self.tags.ended();
+        }
         true
     }
 
@@ -281,14 +291,7 @@ impl Reply {
         match tag {
             b'1' => self.parse_complete(length, down),
             b'3' => self.close_complete(length, down),
-            b'C' => {
-                self.let_go();
-                self.success_at = Some(at);
-                self.acknowledged = false;
-                self.succeeded = true;
-                self.tag(down.bytes().get(body).unwrap_or_default());
-                self.scanned += length;
-            }
+            b'C' => return self.completed(length, down),
             b'A' if self.is_muted(body.clone(), down) => self.drop_message(length, down),
             b'A' => {
                 self.let_go();
@@ -304,6 +307,32 @@ impl Reply {
             b'Z' => return self.ready(length, down),
             _ => self.drop_message(length, down),
         }
+        None
+    }
+
+    fn completed(&mut self, mut length: usize, down: &mut Buffer) -> Option<Step> {
+        let at = self.scanned;
+        match self.tags.ended() {
+            // A statement of ours, beside the client's.
+            Some(None) => {
+                self.drop_message(length, down);
+                return None;
+            }
+            Some(Some(own)) => {
+                self.drop_message(length, down);
+                let mut message = Vec::new();
+                super::wire::command_complete(&mut message, own);
+                down.insert(at, &message);
+                length = message.len();
+            }
+            None => {}
+        }
+        self.let_go();
+        self.success_at = Some(at);
+        self.acknowledged = false;
+        self.succeeded = true;
+        self.tag(down.bytes().get(at + 5..at + length).unwrap_or_default());
+        self.scanned += length;
         None
     }
 
@@ -360,6 +389,7 @@ impl Reply {
             String::from_utf8_lossy(field.unwrap_or_default()).into_owned().into_boxed_str()
         };
         let (name, value) = (text(fields.next()), text(fields.next()));
+        self.heard.push((name.clone(), value.clone()));
         let withheld = self.withheld.iter().find(|(withheld, _)| *withheld == name);
         let instead = withheld.and_then(|(_, instead)| instead.clone());
         if self.treatment.report_settings && &*name != "in_hot_standby" && withheld.is_none() {
@@ -421,6 +451,10 @@ impl Reply {
     fn failed(&mut self, refusal: &Refusal) {
         self.outcome.failed = Some(refusal.sqlstate);
         self.outcome.stale = refusal.stale;
+        if refusal.stale {
+            // It may be the anonymous one: it is prepared anew.
+            self.changes.push(Confirmed::Anonymous(0));
+        }
         self.confirmed.failed = self.failed_parse();
         self.tell.clear();
         self.erred = true;

@@ -80,16 +80,38 @@ const LISTS: [&str; 4] =
 /// which takes one, so that it reads as it was given.
 #[must_use]
 pub fn set(name: &str, value: &str) -> String {
+    match assignment(name, value) {
+        Some(assignment) => format!("SET {assignment}"),
+        None => format!("SELECT {}", call(name, value, false)),
+    }
+}
+
+/// The same, by one statement that has no result; `local`: to the transaction's end.
+#[must_use]
+pub fn set_silently(name: &str, value: &str, local: bool) -> String {
+    let set = if local { "SET LOCAL" } else { "SET" };
+    match assignment(name, value) {
+        Some(assignment) => format!("{set} {assignment}"),
+        None => block(&format!("PERFORM {};", call(name, value, local))),
+    }
+}
+
+/// One statement that runs these, each with its semicolon.
+#[must_use]
+pub fn block(statements: &str) -> String {
+    format!("DO LANGUAGE plpgsql {}", literal(&format!("BEGIN {statements} END")))
+}
+
+fn call(name: &str, value: &str, local: bool) -> String {
+    format!("pg_catalog.set_config({},{},{local})", literal(name), literal(value))
+}
+
+fn assignment(name: &str, value: &str) -> Option<String> {
     if !LISTS.contains(&name) {
-        return format!("SET {} TO {}", identifier(name), literal(value));
+        return Some(format!("{} TO {}", identifier(name), literal(value)));
     }
-    match split(value) {
-        Some(parts) => {
-            let parts: Vec<String> = parts.iter().map(|part| literal(part)).collect();
-            format!("SET {} TO {}", identifier(name), parts.join(","))
-        }
-        None => format!("SELECT pg_catalog.set_config({},{},false)", literal(name), literal(value)),
-    }
+    let parts: Vec<String> = split(value)?.iter().map(|part| literal(part)).collect();
+    Some(format!("{} TO {}", identifier(name), parts.join(",")))
 }
 
 // The names in a list that is spelt as the server spells it: plain names, or quoted ones, with a comma and a space between.

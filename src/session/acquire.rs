@@ -3,16 +3,17 @@
 use super::core::{Core, Held};
 use super::plan::Plan;
 use super::registry::Activity;
-use super::unit::may_see_sequences;
+use super::unit::{dirt_of, may_see_sequences};
 use crate::clock::{self, Tick};
 use crate::cluster::NodeView;
 use crate::config::settings::PoolMode;
 use crate::engine::carrier::Carrier;
-use crate::engine::seam::{Backend, Birth, Engine, Exchange, OpenError};
+use crate::engine::seam::{Backend, Birth, Engine, Exchange, Identity, OpenError};
 use crate::engine::{Certainty, Dirt, NodeId, Pin, PinReason, TxState};
 use crate::error::{ClientError, Fault, Retry};
 use crate::failover::Pass;
 use crate::pool::{Lease, Permit, Pool, Purpose, TakeError, Taken};
+use crate::sql::Transaction;
 use crate::telemetry::ClusterCount;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -244,14 +245,18 @@ fn prove<E: Engine>(core: &Core<E>, node: NodeId, pass: Option<Pass>, birth: Bir
     Ok(())
 }
 
+/// Whether anything of the unit can run: a failed transaction refuses all but its end, and what follows that in the same unit.
+pub(super) fn may_run<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
+    core.tx != TxState::Failed || plan.transaction != Transaction::None || plan.blind
+}
+
 /// Whether the backend is what the unit needs.
 pub(super) fn is_prepared<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> bool {
-    let pinned = match plan.pin {
+    let pinned = match plan.pin.filter(|_| may_run(core, plan)) {
         Some(pin) => core.pin.is_some_and(|held| held.certainty >= pin.certainty),
         None => true,
     };
-    let strange = || core.held.as_ref().is_some_and(|held| held.lease.drawn().is_strange_to(core.place.id));
-    if plan.own_values && core.tx != TxState::Failed && strange() {
+    if plan.own_values && may_run(core, plan) && sees_strangers(core) {
         return false;
     }
     // A pinned session carries, too: what it has reset is to have the client's start-up value.
@@ -269,12 +274,12 @@ pub(super) fn is_prepared<E: Engine>(core: &Core<E>, exchange: &E::Exchange, pla
 
 /// Makes the backend what the unit needs: pinned if it will pin, with the session's settings, free of strangers' sequence values.
 pub(super) async fn prepare<E: Engine>(core: &mut Core<E>, plan: &Plan) -> Result<(), ClientError> {
-    if let Some(pin) = plan.pin
+    if let Some(pin) = plan.pin.filter(|_| may_run(core, plan))
         && core.pin.is_none_or(|held| held.certainty < pin.certainty)
     {
         pin_backend(core, pin.reason).await?;
     }
-    if plan.own_values && core.tx != TxState::Failed {
+    if plan.own_values && may_run(core, plan) {
         only_own_values(core).await?;
     }
     if core.tx != TxState::Idle {
@@ -333,15 +338,60 @@ async fn pin_backend<E: Engine>(core: &mut Core<E>, reason: PinReason) -> Result
             return Err(error);
         }
     }
+    if core.pin.is_none() && core.tx == TxState::Idle && dirt_of(reason, E::DIALECT) == Dirt::Incurable {
+        // What is not known may reset settings, too: to what the client gave when it connected.
+        Box::pin(open_for_it_alone(core)).await;
+    }
     if core.pin.is_none() && may_see_sequences(reason) { only_own_values(core).await } else { Ok(()) }
+}
+
+// Puts a backend that was opened with the client's own start-up settings in the place of the one that is held. Where none is to be had, that one must do.
+async fn open_for_it_alone<E: Engine>(core: &mut Core<E>) {
+    let Some((node, pass)) = core.held.as_ref().map(|held| (held.node, held.pass)) else { return };
+    if super::returns::first(&core.startup, &core.greeting).next().is_none() {
+        return;
+    }
+    let began = clock::now();
+    let settings = core.shared.settings.load_full();
+    let connector = core.shared.connector.load_full();
+    let Some(target) = settings.nodes.get(usize::from(node.0)) else { return };
+    let identity = Identity { first: Arc::clone(&core.startup), ..core.lane.identity.clone() };
+    let opening = E::Backend::open(&connector, target, &identity);
+    let opened = tokio::time::timeout_at(clock::deadline(settings.timeouts.connect), opening).await;
+    let Ok(Ok((backend, birth))) = opened else { return };
+    core.shared.stats.count(ClusterCount::BackendsOpened);
+    if prove(core, node, pass, birth).is_err() {
+        return;
+    }
+    core.shared.roster.enter(node, &core.lane.identity, backend.cancel_target(), began);
+    *core.place.current.lock() = Some((node, Arc::clone(backend.cancel_target())));
+    let id = core.place.id;
+    if let Some(held) = &mut core.held {
+        *held.lease = backend;
+        held.lease.lend_to(id);
+        held.lease.soil(Dirt::Incurable);
+    }
+}
+
+// Whether others' values of sequences are on the backend.
+fn sees_strangers<E: Engine>(core: &Core<E>) -> bool {
+    core.held.as_ref().is_some_and(|held| held.lease.drawn().is_strange_to(core.place.id))
 }
 
 // What the sequences gave to others must not be seen: the server itself says 55000 then.
 async fn only_own_values<E: Engine>(core: &mut Core<E>) -> Result<(), ClientError> {
+    if !sees_strangers(core) {
+        return Ok(());
+    }
+    if core.tx == TxState::Failed {
+        // They cannot be discarded in it, and what follows its end in the same unit might see them.
+        let text =
+            "what a sequence gave is not yet defined in this session: others have had its connection since";
+        return Err(ClientError::new("55000", 1105, text)
+            .hint("end the failed transaction by a statement of its own"));
+    }
     let Some(held) = &mut core.held else { return Ok(()) };
-    if held.lease.drawn().is_strange_to(core.place.id)
-        && let Err(error) = held.lease.discard_sequences().await
-    {
+    if let Err(error) = held.lease.discard_sequences().await {
         core.drop_backend();
         return Err(ClientError::new("08006", 2013, format!("the server was lost: {error}")));
     }

@@ -42,7 +42,7 @@ pub(super) fn compose<E: Engine>(
     }
     exchange.mute(core.ears.as_deref().map(super::listen::Ears::active));
     exchange.compose(&mut held.lease, treatment);
-    if plan.resets() {
+    if plan.resets() && !plan.returns {
         tell_reset(core, exchange, plan);
     }
     if attempt.unproved {

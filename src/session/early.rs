@@ -58,6 +58,7 @@ mod tests {
             effect,
             relations: Box::default(),
             names: Box::default(),
+            returns: Box::default(),
             ends: false,
             own_values: false,
             empties: None,

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::journal::{Ended, WHO};
 use super::lost::lost_while_kept;
 use super::plan::Plan;
+use super::returns;
 use super::run::End;
 use super::settle::pin_session;
 use crate::config::settings::PoolMode;
@@ -23,7 +24,8 @@ pub(super) fn take_over<E: Engine>(
     was: TxState,
 ) {
     // A text with a syntax error did nothing at all; one that ran may have met somebody else's.
-    let nothing_ran = outcome.unread && plan.simple && plan.runs == 1 && plan.prepares == 0;
+    let nothing_ran = (outcome.unread && plan.simple && plan.runs == 1 && plan.prepares == 0)
+        || (was == TxState::Failed && plan.transaction == Transaction::None && !plan.blind);
     if let Some(pin) = plan.pin.filter(|_| !nothing_ran) {
         pin_session(core, pin, plan.command());
         if plan.mixed {
@@ -108,6 +110,9 @@ fn carry_on<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange, plan: &Plan) 
                 }
                 Change::Reset(name) => {
                     carried.remove(name);
+                    if let Some(value) = returns::given(core, plan, name) {
+                        carried.set(name, value);
+                    }
                     match core.startup.get(name) {
                         Some(value) => wanted.set(name, value),
                         None if is_custom(name) => {
@@ -117,7 +122,14 @@ fn carry_on<E: Engine>(core: &mut Core<E>, exchange: &E::Exchange, plan: &Plan) 
                         None => wanted.remove(name),
                     }
                 }
-                Change::ResetAll => reset_all(core, (&mut wanted, &mut carried)),
+                Change::ResetAll => {
+                    reset_all(core, (&mut wanted, &mut carried));
+                    for (name, _) in core.startup.iter() {
+                        if let Some(value) = returns::given(core, plan, name) {
+                            carried.set(name, value);
+                        }
+                    }
+                }
                 Change::DiscardAll => discard_all(core, (&mut wanted, &mut carried)),
                 other => apply(core, other),
             }
@@ -151,6 +163,8 @@ fn enter<E: Engine>(
             let parameter = |n| given(core, exchange, wish.part, &Value::Parameter(n));
             journal.note(change, &core.startup, [&core.wanted, &carried], &mut seen, parameter);
             match change {
+                // In company, or in a transaction, it does nothing.
+                Change::DiscardAll if outcome.failed == Some(*b"25001") => {}
                 Change::DiscardAll if failed => {
                     journal.note(
                         &Change::ResetAll,

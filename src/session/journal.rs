@@ -124,8 +124,10 @@ impl Journal {
         }
         let undone = !self.committed && (unit.failed || (unit.was_open && unit.alone));
         if undone {
-            // A custom setting stays known, whatever became of its value.
+            // A custom setting stays known, whatever became of its value: it is what it was.
             self.touched.retain(|name| is_custom(name));
+            self.origins = false;
+            return !self.touched.is_empty();
         }
         self.origins |= !unit.alone && (unit.controls || unit.failed);
         !self.touched.is_empty()

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::plan::{Judge, Plan};
 use super::prepared::Circumstances;
 use super::reading::Reading;
+use super::returns;
 use super::shapes;
 use super::shared::Shared;
 use super::unit::Attempt;
@@ -16,16 +17,20 @@ use std::sync::atomic::Ordering;
 
 /// Judges the framed segment. Only what is not known yet of the database is waited for.
 pub(super) async fn plan<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &mut Plan) {
-    make(core, exchange, plan);
-    if plan.unknown.is_empty() && !plan.names_unknown {
-        return;
+    make(core, exchange, plan, false);
+    if !plan.unknown.is_empty() || plan.names_unknown {
+        // Off the warm path: the future is boxed so that it does not make every session's larger.
+        Box::pin(load(core, plan)).await;
+        // What earlier segments of the unit prepared stands.
+        core.statements.undo_from(exchange.base());
+        make(core, exchange, plan, false);
+        doubt(plan);
     }
-    // Off the warm path: the future is boxed so that it does not make every session's larger.
-    Box::pin(load(core, plan)).await;
-    // What earlier segments of the unit prepared stands.
-    core.statements.undo_from(exchange.base());
-    make(core, exchange, plan);
-    doubt(plan);
+    if returns::are_seen(core, plan) {
+        core.statements.undo_from(exchange.base());
+        make(core, exchange, plan, true);
+        doubt(plan);
+    }
 }
 
 /// What is still not known (the catalog cannot be read, or changed again) is in doubt.
@@ -94,12 +99,18 @@ pub(super) fn judge<'a, E: Engine>(
         path,
         store: &shared.store,
         circumstances: Circumstances { generation, path: *path_key, lexing: *lexing },
+        first: None,
     }
 }
 
-fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &mut Plan) {
+fn make<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &mut Plan, returns: bool) {
     let (generation, names) = core.lane.catalog.known();
-    let judge = judge(&core.shared, &core.lane.catalog, (generation, names.as_deref()), &core.reading);
+    let mut judge = judge(&core.shared, &core.lane.catalog, (generation, names.as_deref()), &core.reading);
+    let first: Vec<_>;
+    if returns {
+        first = returns::first(&core.startup, &core.greeting).collect();
+        judge.first = Some(&first);
+    }
     plan.make(exchange, &mut core.statements, &judge);
     if plan.writes && plan.pin.is_none() && core.pin.is_none() && asks_for_values(core) {
         plan.pins(PinReason::Sequence, Certainty::Known);

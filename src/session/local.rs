@@ -4,10 +4,10 @@ use super::core::Core;
 use super::plan::{Plan, Wish, answered_here};
 use super::{cancel, listen, registry};
 use crate::config::settings::{Consistency, PoolMode, RouteSetting};
-use crate::engine::seam::{Answer, Confirmed, Engine, Exchange, PREFIX, Scalar};
+use crate::engine::seam::{Answer, Backend, Confirmed, Engine, Exchange, PREFIX, Part, Scalar};
 use crate::engine::{PinReason, TxState};
 use crate::error::ClientError;
-use crate::sql::Change;
+use crate::sql::{Change, Transaction};
 use std::sync::Arc;
 
 /// Whether the whole unit is answered here.
@@ -31,6 +31,17 @@ pub(super) fn answers<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
     });
     // It must stand alone: a server says what it thinks of it in company.
     let in_company = plan.changes().nth(1).is_some();
+    // Its error ends the transaction that is open on the server.
+    let named = || {
+        wishes(plan).filter_map(|change| match change {
+            Change::Deallocate(name) => Some(name),
+            _ => None,
+        })
+    };
+    let may_fail = named().any(|name| !core.statements.has(name.as_bytes())) || named().nth(1).is_some();
+    if core.tx == TxState::Open && may_fail {
+        return false;
+    }
     let there = (discards && (core.held.is_some() || in_company)) || (deallocates && statements_there);
     !there && !wishes(plan).any(|change| only_its_backend_knows(core, change))
 }
@@ -67,22 +78,40 @@ pub(super) fn refuses<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &
         let text = "pg_listening_channels() must stand alone in a session that listens";
         return Some(ClientError::new("0A000", 1235, text).hint("send SELECT pg_listening_channels()"));
     }
-    // A backend resets to the server's own values; the client's own come back behind the unit.
-    let differs = |name: &str| !core.greeting.is_alike(name);
-    let of_ours = |change: &Change| match change {
-        Change::Reset(name) => core.startup.get(name).is_some() && differs(name),
-        Change::ResetAll => core.startup.iter().any(|(name, _)| differs(name)),
-        _ => false,
-    };
-    if core.tx != TxState::Failed && plan.looks_at_resets(of_ours) {
-        let text = "a setting that the client gave when it connected cannot be reset in the same text or pipeline as a statement that may depend on it";
-        return Some(ClientError::new("0A000", 1235, text).hint("send the RESET alone, or last"));
+    if core.tx == TxState::Failed
+        && plan.transaction == Transaction::None
+        && describes_the_absent(core, exchange)
+    {
+        let text = "a prepared statement cannot be described in a failed transaction: its connection does not have it yet";
+        return Some(ClientError::new("55000", 1105, text).hint("end the transaction first"));
     }
     None
 }
 
+// Whether a statement without a result is described that the backend lacks: a server that has it describes it in a failed transaction, too, but
+// prepares none there. One with a result it does not describe either.
+fn describes_the_absent<E: Engine>(core: &Core<E>, exchange: &E::Exchange) -> bool {
+    const RESULTS: [&[u8]; 7] = [b"select", b"values", b"table", b"with", b"show", b"explain", b"fetch"];
+    let Some(held) = &core.held else { return false };
+    (0..exchange.parts()).any(|index| match exchange.part(index) {
+        Part::Use { name, runs: false } if !name.is_empty() => {
+            core.statements.find(name).is_some_and(|entry| {
+                let text = entry.prepared.text().trim_ascii_start();
+                let has_result = RESULTS
+                    .iter()
+                    .any(|word| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)));
+                !has_result && held.lease.standing(entry.prepared.id) != Some(true)
+            })
+        }
+        _ => false,
+    })
+}
+
 /// Answers the unit.
 pub(super) fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Plan) {
+    if plan.simple {
+        core.statements.forget_anonymous();
+    }
     match all(core, exchange, plan) {
         Err(error) => {
             core.statements.undo();

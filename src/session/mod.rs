@@ -28,6 +28,7 @@ pub mod prepared;
 pub mod readers;
 mod reading;
 pub mod registry;
+mod returns;
 pub mod roster;
 mod run;
 mod settle;

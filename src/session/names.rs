@@ -1,11 +1,13 @@
 //! Texts in which SQL itself names prepared statements (`PREPARE p`, `EXECUTE p`, `DEALLOCATE p`): the names become those of the shared statements, which
-//! are the same on every backend, so that nothing of a client's stays on one.
+//! are the same on every backend, so that nothing of a client's stays on one. And texts that return settings to what they were at first, where that
+//! must be the client's own start-up values at once.
 
 use super::plan::{Judge, Plan};
 use super::prepared::Entry;
+use super::returns;
 use super::statements::Statements;
 use crate::engine::Class;
-use crate::engine::seam::{Edited, Exchange, Form, PREFIX, Renamed};
+use crate::engine::seam::{By, Edited, Exchange, Form, PREFIX, Replaced};
 use crate::sql::{NameUse, NameVerb, Verdict};
 use std::sync::Arc;
 
@@ -25,8 +27,10 @@ pub(super) fn edit<X: Exchange>(
     at: At,
     text: &[u8],
     verdict: &Verdict,
+    alone: bool,
 ) -> Edited {
-    let mut renamed = Vec::new();
+    let mut replaced: Vec<Replaced<'_>> =
+        verdict.returns.iter().filter_map(|found| returns::replaced(found, judge)).collect();
     let mut drops = Vec::new();
     for used in &verdict.names {
         let name = used.name.as_bytes();
@@ -72,9 +76,11 @@ pub(super) fn edit<X: Exchange>(
                 None
             }
         };
-        renamed.push(Renamed { at: used.at.clone(), id, name: used.name.clone() });
+        let by = By::Name { id, name: used.name.clone() };
+        replaced.push(Replaced { at: used.at.clone(), statement: 0, by });
     }
-    Edited { drops, ..X::edit(text, &renamed) }
+    replaced.sort_by_key(|replaced| replaced.at.start);
+    Edited { drops, ..X::edit(text, &replaced, alone) }
 }
 
 fn prepare(
@@ -110,7 +116,7 @@ pub(super) fn indirect<X: Exchange>(
     verdict: &Verdict,
 ) -> Edited {
     let text = entry.prepared.text();
-    let mut edited = edit::<X>(plan, statements, judge, at, text, verdict);
+    let mut edited = edit::<X>(plan, statements, judge, at, text, verdict, true);
     let types = entry.prepared.body.get(text.len()..).unwrap_or_default();
     let body = [&edited.text, types].concat();
     edited.statement = Some(Arc::clone(&judge.store.get(judge.circumstances, &body, &edited.text).prepared));

@@ -89,6 +89,8 @@ pub(super) struct Plan {
     pub(super) used: SmallVec<[Used; 1]>,
     /// Statements that its texts prepare: they must not be there before.
     pub(super) gains: SmallVec<[u64; 1]>,
+    /// Whether what it resets is sent so that it has the client's start-up values at once.
+    pub(super) returns: bool,
 }
 
 impl Default for Plan {
@@ -125,6 +127,7 @@ impl Default for Plan {
             channels: false,
             used: SmallVec::new(),
             gains: SmallVec::new(),
+            returns: false,
         }
     }
 }
@@ -143,6 +146,15 @@ pub(super) struct Judge<'a> {
     pub(super) store: &'a super::prepared::Store,
     /// Under what the segment's statements are shared.
     pub(super) circumstances: Circumstances,
+    /// The client's own start-up values, where texts that return to them are to be sent so that they do.
+    pub(super) first: Option<&'a [(&'a str, &'a str)]>,
+}
+
+impl Judge<'_> {
+    /// Whether a text with that verdict is sent otherwise than it came.
+    pub(super) fn edits(&self, verdict: &Verdict) -> bool {
+        !verdict.names.is_empty() || (self.first.is_some() && !verdict.returns.is_empty())
+    }
 }
 
 impl Wish {
@@ -162,6 +174,7 @@ impl Plan {
     ) {
         *self = Self::default();
         let plan = self;
+        plan.returns = judge.first.is_some();
         let base = exchange.base();
         plan.generation = judge.context.generation;
         plan.open = exchange.is_open();
@@ -169,9 +182,9 @@ impl Plan {
             match exchange.part(index) {
                 Part::Text(text) => {
                     let verdict = plan.text(index, text, judge);
-                    if !verdict.names.is_empty() {
+                    if judge.edits(&verdict) {
                         let at = At { index, part: base + index, runs: true };
-                        let edited = names::edit::<X>(plan, statements, judge, at, text, &verdict);
+                        let edited = names::edit::<X>(plan, statements, judge, at, text, &verdict, false);
                         exchange.resolve(index, Resolution::Edited(Arc::new(edited)));
                     }
                 }
@@ -239,15 +252,6 @@ impl Plan {
         if verdict.effect.changes().is_empty() && verdict.transaction == Transaction::None {
             self.looks = Some(part);
         }
-    }
-
-    /// Whether a statement in it may see what a setting was reset to before it in the same unit; `of_ours`: which settings count.
-    pub(super) fn looks_at_resets(&self, of_ours: impl Fn(&Change) -> bool) -> bool {
-        self.effects.iter().filter(|wish| wish.runs).any(|wish| {
-            let resets = wish.changes().position(&of_ours);
-            let looks = |at| wish.changes().skip(at).any(|change| *change == Change::Looks);
-            resets.is_some_and(|at| looks(at) || self.looks.is_some_and(|part| part > wish.part))
-        })
     }
 
     /// The database that nobody may be connected to for it.
@@ -394,6 +398,7 @@ impl Plan {
         }
         self.runs += next.runs;
         self.open = next.open;
+        self.returns |= next.returns;
         self.prepares += next.prepares;
         self.repeatable = false;
         self.read_carefully();

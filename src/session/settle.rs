@@ -111,7 +111,7 @@ fn freshness<E: Engine>(
 
 fn reported<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Plan, outcome: &Outcome) {
     let controlled = plan.transaction == Transaction::Other;
-    let resets = plan.resets() && outcome.failed.is_none() && !controlled;
+    let resets = plan.resets() && !plan.returns && outcome.failed.is_none() && !controlled;
     if resets {
         core.told.retain(|(name, _)| !plan.resets_setting(name));
     } else if exchange.reported().is_empty() {
@@ -129,7 +129,7 @@ fn reported<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, plan: &Pl
 /// The session keeps its backend from here on.
 pub(super) fn pin_session<E: Engine>(core: &mut Core<E>, pin: Pin, command: &'static str) {
     let Some(held) = &mut core.held else { return };
-    held.lease.soil(dirt_of(pin.reason));
+    held.lease.soil(dirt_of(pin.reason, E::DIALECT));
     // The limit was asked before the statement ran; what turns out to pin only afterwards is not sent away for it.
     let _counted = held.lease.pin();
     let pins = core.shared.pools.node(held.node);

@@ -312,7 +312,13 @@ impl<E: Engine> Lane<E> {
             writes: shared.writes(&database),
             traffic: shared.traffic.of(&whose, now),
             alias: Arc::clone(alias),
-            identity: Identity { user: Arc::clone(user), database, credentials, terms },
+            identity: Identity {
+                user: Arc::clone(user),
+                database,
+                credentials,
+                terms,
+                first: Arc::default(),
+            },
         }
     }
 

@@ -94,6 +94,7 @@ async fn reach<E: Front>(
         database: Arc::clone(found.map_or(&guest.database, |database| &database.name)),
         credentials: Arc::clone(&guest.credentials),
         terms: guest.terms,
+        first: Arc::default(),
     };
     let until = clock::now().plus(settings.failover.hold);
     let mut exclude = NodeSet::EMPTY;

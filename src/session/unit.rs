@@ -416,7 +416,7 @@ async fn more<E: Engine>(
     if !core.may_speak() {
         return Err(Ended::Void(Box::new(unknown_outcome(core))));
     }
-    if next.resets() {
+    if next.resets() && !next.returns {
         dispatch::tell_reset(core, exchange, &next);
     }
     plan.merge(*next);
@@ -472,9 +472,20 @@ pub(super) fn may_see_sequences(reason: PinReason) -> bool {
 }
 
 /// What a pin leaves behind on its backend.
-pub(super) fn dirt_of(reason: PinReason) -> Dirt {
+pub(super) fn dirt_of(reason: PinReason, dialect: Dialect) -> Dirt {
     match reason {
         PinReason::Seed | PinReason::Load | PinReason::Replication => Dirt::Incurable,
+        // It may have given a custom setting a value: nothing lists these, and nothing makes one unknown again.
+        PinReason::UserFunction
+        | PinReason::Relation
+        | PinReason::Procedure
+        | PinReason::SettingValue
+        | PinReason::Unknown
+        | PinReason::LongText
+            if dialect == Dialect::Postgres =>
+        {
+            Dirt::Incurable
+        }
         _ => Dirt::Unknown,
     }
 }

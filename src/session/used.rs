@@ -4,7 +4,7 @@ use super::names::{self, At};
 use super::plan::{Judge, Plan, Wish};
 use super::prepared::{Entry, Memo};
 use super::statements::Statements;
-use crate::engine::seam::{Exchange, Part, Resolution};
+use crate::engine::seam::{Exchange, Form, Part, Resolution};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -35,8 +35,10 @@ impl Plan {
             && let Some(existing) = statements.find(name)
         {
             self.uses(existing, true, !statements.is_pending(name));
-        } else if !verdict.names.is_empty() {
-            prepared.indirect.store(true, Ordering::Relaxed);
+        } else if judge.edits(&verdict) {
+            if !verdict.names.is_empty() {
+                prepared.indirect.store(true, Ordering::Relaxed);
+            }
             let at = At { index, part, runs: false };
             let edited = names::indirect::<X>(self, statements, judge, at, prepared, &verdict);
             return Resolution::Edited(Arc::new(edited));
@@ -65,7 +67,8 @@ impl Plan {
             statements.renew(entry.prepared.id, &renewed);
             entry = renewed;
         }
-        if entry.indirect.load(Ordering::Relaxed) {
+        let edits = || judge.edits(&judge.verdicts.judge(entry.prepared.text(), &judge.context));
+        if entry.indirect.load(Ordering::Relaxed) || (judge.first.is_some() && edits()) {
             let verdict = judge.verdicts.judge(entry.prepared.text(), &judge.context);
             self.add((index, runs), &verdict, judge.catalog.cleared(judge.path, &verdict.relations));
             let at = At { index, part: exchange.base() + index, runs };
@@ -77,7 +80,8 @@ impl Plan {
         } else if exchange.base() > 0 || !self.effects.is_empty() {
             self.act((index, runs), &entry, judge);
         }
-        self.uses(&entry, vouched, false);
+        // What SQL's PREPARE prepared cannot come with the unit.
+        self.uses(&entry, vouched, entry.prepared.form == Form::Sql);
         Resolution::Statement(Arc::clone(&entry.prepared))
     }
 

@@ -4,7 +4,7 @@ use super::context::{Context, Dialect, Lexing};
 use super::lexer::Kind;
 use super::outcome::{Outcome, weight};
 use super::tokens::{self, Tok};
-use super::verdict::{Change, Effect, Reason, Relation, Transaction, Verdict};
+use super::verdict::{Change, Effect, Reason, Relation, Return, Transaction, Verdict};
 use super::{deep, mysql, postgres};
 use crate::engine::{Certainty, Class, Pin, PinReason};
 
@@ -134,6 +134,10 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
         }
     }
     let names = outcomes.iter_mut().flat_map(|outcome| outcome.names.drain(..)).collect();
+    let numbered = |(statement, outcome): (u16, &mut Outcome)| {
+        outcome.returns.drain(..).map(|found| Return { statement, ..found }).collect::<Vec<_>>()
+    };
+    let returns = (0..).zip(&mut outcomes).flat_map(numbered).collect();
     let effect = match pin {
         Some(pin) if changes.is_empty() => Effect::Pins(pin.reason, pin.certainty),
         Some(pin) => Effect::Mixed(pin.reason, pin.certainty, changes.into()),
@@ -151,6 +155,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
         effect,
         relations: relations.into(),
         names,
+        returns,
         ends,
         own_values,
         empties,

@@ -32,5 +32,6 @@ pub use judge::{PARSED_MAX, READ_MAX, judge_uncached};
 pub use normal::{normal, normal_key};
 pub use postgres::{Savepoint, savepoint};
 pub use verdict::{
-    Change, Effect, Isolation, NameUse, NameVerb, Reason, Relation, Transaction, Value, Verdict,
+    Change, Effect, Isolation, NameUse, NameVerb, Reason, Relation, Return, ReturnForm, Transaction, Value,
+    Verdict,
 };

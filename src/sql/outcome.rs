@@ -1,7 +1,7 @@
 //! What one statement does, while it is being found out.
 
 use super::context::Context;
-use super::verdict::{Change, NameUse, Reason, Relation, Transaction};
+use super::verdict::{Change, NameUse, Reason, Relation, Return, Transaction};
 use crate::catalog::Does;
 use crate::engine::{Certainty, Class, Pin, PinReason};
 
@@ -16,6 +16,7 @@ pub(super) struct Outcome {
     pub(super) changes: Vec<Change>,
     pub(super) relations: Vec<Relation>,
     pub(super) names: Vec<NameUse>,
+    pub(super) returns: Vec<Return>,
     pub(super) ddl: bool,
     /// It calls what may act outside the database.
     pub(super) outside: bool,
@@ -38,6 +39,7 @@ impl Outcome {
             changes: Vec::new(),
             relations: Vec::new(),
             names: Vec::new(),
+            returns: Vec::new(),
             ddl: false,
             outside: false,
             ends: false,

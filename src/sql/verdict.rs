@@ -4,6 +4,7 @@
 use crate::engine::{Certainty, Class, PinReason};
 
 pub use crate::catalog::Relation;
+pub use crate::engine::edit::ReturnForm;
 use std::ops::Range;
 
 /// What a text (of one statement or several) does.
@@ -27,6 +28,8 @@ pub struct Verdict {
     /// Names of prepared statements in it, where SQL's own PREPARE, EXECUTE and DEALLOCATE use them, in their order. A text with any never comes from
     /// the cache.
     pub names: Box<[NameUse]>,
+    /// Where it returns settings to what they were at first, in their order. A text with any never comes from the cache.
+    pub returns: Box<[Return]>,
     /// Whether it may end what pins its session: a lock, a channel, a cursor, a temporary object.
     pub ends: bool,
     /// Whether it asks for the session's own values of sequences: `currval`, `lastval`.
@@ -40,6 +43,19 @@ pub struct Verdict {
     pub ddl: bool,
     /// Whether the text may be answered again on another node after a refusal: a single statement that is no transaction control.
     pub repeatable: bool,
+}
+
+/// A place in a text where a setting returns to what it was at the session's start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Return {
+    /// The setting, in lower case; `None` = all.
+    pub name: Option<Box<str>>,
+    /// What says so, in bytes of the text: the statement, or a NULL in it.
+    pub at: Range<usize>,
+    /// Which of the text's statements it is, or is part of.
+    pub statement: u16,
+    /// How it is said.
+    pub form: ReturnForm,
 }
 
 /// A name of a prepared statement in a text.

@@ -115,7 +115,7 @@ impl Program {
         let length = 6 + maker.random.below(12);
         let mut steps = Vec::new();
         for _ in 0..length {
-            steps.push(maker.step(kinds));
+            steps.push(maker.step(kinds, words::PINNING.contains(&theme)));
             if maker.random.chance(35) {
                 let look = [Look::Simple, Look::Extended, Look::Names, Look::Simple][maker.random.below(4)];
                 steps.push(Step::Look(look));
@@ -125,6 +125,11 @@ impl Program {
         steps.extend(end.into_iter().chain([Step::Look(Look::Names), Step::Look(Look::All)]));
         let steps = steps.into_iter().zip(0..).map(|(step, id)| Numbered { id, step }).collect();
         Self { seed, theme, superuser, start, steps }
+    }
+
+    /// Whether it changes tables.
+    pub fn has_ddl(&self) -> bool {
+        matches!(self.theme, "prepared" | "everything")
     }
 
     /// Whether it uses custom settings from its start.
@@ -280,12 +285,21 @@ pub struct Maker {
 }
 
 impl Maker {
-    fn step(&mut self, kinds: &[(usize, Kind)]) -> Step {
+    fn step(&mut self, kinds: &[(usize, Kind)], keeps: bool) -> Step {
+        // What keeps its connection lets go of it now and then.
+        if keeps && !self.open && self.random.chance(25) {
+            return Step::Query(vec!["DISCARD ALL".into()]);
+        }
         match self.random.below(100) {
             0..58 => Step::Query(vec![self.text(kinds)]),
             58..70 => {
                 let count = 2 + self.random.below(3);
-                Step::Query((0..count).map(|_| self.text(kinds)).collect())
+                let mut texts: Vec<_> = (0..count).map(|_| self.text(kinds)).collect();
+                if texts.iter().any(|text| text.starts_with("PREPARE")) {
+                    // What is prepared by the last statement of a text that fails as it commits stays, without a word of it.
+                    texts.retain(|text| !text.contains("INTO late"));
+                }
+                Step::Query(texts)
             }
             70..85 => {
                 let mut parts = Vec::new();
@@ -307,13 +321,8 @@ impl Maker {
     }
 
     fn text(&mut self, kinds: &[(usize, Kind)]) -> String {
-        loop {
-            let kind = self.random.weighed(kinds);
-            let text = kind(self);
-            if !words::is_later(&text) {
-                return text;
-            }
-        }
+        let kind = self.random.weighed(kinds);
+        kind(self)
     }
 
     // The protocol's prepared statements, named and not.
@@ -336,12 +345,11 @@ impl Maker {
                     parts.extend([Part::Bind(name, owned(values)), Part::Execute(0)]);
                 }
                 _ => {
-                    let (text, values) = loop {
-                        let found = self.random.pick(words::PREPARED);
-                        if !words::is_later(found.0) {
-                            break found;
-                        }
-                    };
+                    let (mut text, mut values) = self.random.pick(words::PREPARED);
+                    if text.contains("set_config($1") && self.random.chance(75) {
+                        // It pins: not too often.
+                        (text, values) = words::PREPARED[0];
+                    }
                     if known.is_some() || self.random.chance(30) {
                         parts.push(Part::Close(name));
                     }

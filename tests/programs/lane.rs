@@ -4,7 +4,7 @@
 use super::generate::{Part, Program, Random, Step};
 use super::words;
 use crate::support::raw::Message;
-use crate::support::{Config, Database, Primacy, Raw, Servers};
+use crate::support::{Config, Database, Primacy, Raw, Servers, eventually};
 use primacy::postgres::wire;
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ const ANSWER: Duration = Duration::from_secs(30);
 const FILL: &str = "DELETE FROM t; DELETE FROM n; DELETE FROM late; DELETE FROM watched; \
      INSERT INTO t VALUES (1, 'one'), (2, 'two'), (3, 'three'); \
      SELECT setval('s1', 1, false), setval('s2', 1, false), setval('n_id_seq', 1, false)";
+
+// A superuser's programs may have given it another owner.
+const REMAKE: &str = "DROP TABLE c; CREATE TABLE c (a int, b text); ALTER TABLE c OWNER TO @owner; INSERT INTO c VALUES (1, 'b')";
 
 const LEFT: &str = "SELECT string_agg(x, ' ' ORDER BY x) FROM (SELECT t::text AS x FROM t UNION ALL SELECT 'n' || n FROM n \
      UNION ALL SELECT 'late ' || id FROM late UNION ALL SELECT 'watched ' || v FROM watched) s";
@@ -27,7 +30,10 @@ pub struct Lane {
     roles: [String; 2],
     /// A superuser, straight at the server.
     admin: tokio_postgres::Client,
-    strangers: [Stranger; 2],
+    /// The same at a replica, if there is one.
+    replica: Option<tokio_postgres::Client>,
+    /// For each user one that never gives custom settings a value, and one that does: who never did gets no connection where somebody did.
+    strangers: [[Stranger; 2]; 2],
 }
 
 /// What one side answered: the messages of each step, and what stands in the tables afterwards.
@@ -45,7 +51,8 @@ pub struct Gaps {
 }
 
 impl Lane {
-    pub async fn start(servers: &Servers) -> Self {
+    /// Before the primary alone, or with a replica beside it.
+    pub async fn start(servers: &Servers, with_replica: bool) -> Self {
         let database = servers.fresh_database().await;
         let admin = servers.admin(0, &database.name).await;
         let roles = ["r1", "r2"].map(|role| format!("{}_{role}", database.name));
@@ -55,19 +62,26 @@ impl Lane {
             roles[0], roles[1], database.user, superuser.user, superuser.password
         );
         admin.batch_execute(&text).await.unwrap();
-        let fixture = include_str!("fixture.sql").replace("@r1", &roles[0]).replace("@r2", &roles[1]);
+        let fixture = include_str!("fixture.sql")
+            .replace("@r1", &roles[0])
+            .replace("@r2", &roles[1])
+            .replace("@owner", &database.user);
         admin.batch_execute(&fixture).await.unwrap();
-        let primary = Servers { endpoints: vec![servers.endpoints[0].clone()], ..servers.clone() };
-        let config = Config::new(&primary.yaml())
+        let nodes = 1 + usize::from(with_replica);
+        let some = Servers { endpoints: servers.endpoints[..nodes].to_vec(), ..servers.clone() };
+        let replica = if with_replica { Some(servers.admin(1, "postgres").await) } else { None };
+        let config = Config::new(&some.yaml())
             .cluster("pool: { size: 1, pinned: 1, queue_timeout: 3s }")
             .admin(&format!("users: [{}]", database.user));
         let primacy = Primacy::start(config).await;
         let users = [database, superuser];
+        let stranger =
+            |user: usize, custom| Stranger::connect(&users[user], &users[0], &roles, primacy.port, custom);
         let strangers = [
-            Stranger::connect(&users[0], &users[0], &roles, primacy.port).await,
-            Stranger::connect(&users[1], &users[0], &roles, primacy.port).await,
+            [stranger(0, false).await, stranger(0, true).await],
+            [stranger(1, false).await, stranger(1, true).await],
         ];
-        Self { direct: servers.endpoints[0].port, primacy, users, roles, admin, strangers }
+        Self { direct: servers.endpoints[0].port, primacy, users, roles, admin, replica, strangers }
     }
 
     /// Runs it straight, and through Primacy.
@@ -77,10 +91,43 @@ impl Lane {
         (server, ours)
     }
 
+    /// Reads that a replica served, and all.
+    pub async fn reads(&self) -> (u64, u64) {
+        let (_, text) = crate::support::http::get(self.primacy.admin_port, "/metrics").await.unwrap();
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("primacy_routed_total") && line.contains("class=\"read\""));
+        let count =
+            |line: &str| line.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).map_or(0, |n| n as u64);
+        lines.fold((0, 0), |(there, all), line| {
+            let n = count(line);
+            (there + if line.contains("role=\"replica\"") { n } else { 0 }, all + n)
+        })
+    }
+
+    // What was done past Primacy is seen everywhere.
+    async fn replayed(&self) {
+        let Some(replica) = &self.replica else { return };
+        let row = self.admin.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await.unwrap();
+        let seen = format!("SELECT pg_last_wal_replay_lsn() >= '{}'", row.get::<_, &str>(0));
+        eventually("the replica has what was filled in", async || {
+            replica.query_one(&seen, &[]).await.unwrap().get::<_, bool>(0).then_some(())
+        })
+        .await;
+    }
+
     async fn play(&mut self, program: &Program, port: u16, mut gaps: Option<&mut Gaps>) -> Heard {
         self.admin.batch_execute(FILL).await.unwrap();
+        if program.has_ddl() {
+            let text = REMAKE.replace("@owner", &self.users[0].user);
+            self.admin.batch_execute(&text).await.unwrap();
+        }
+        if gaps.is_some() {
+            self.replayed().await;
+        }
         let user = &self.users[usize::from(program.superuser)];
-        let stranger = &mut self.strangers[usize::from(program.superuser)];
+        let custom = program.has_custom();
+        let stranger = &mut self.strangers[usize::from(program.superuser)][usize::from(custom)];
         let (mut heard, mut lost) = (Vec::new(), false);
         let mut client = match Raw::try_connect(user, port, &program.start).await {
             Ok(client) => client,
@@ -92,7 +139,7 @@ impl Lane {
             if let Some(gaps) = gaps.as_deref_mut().filter(|_| client.status == b'I') {
                 let mut random = Random::new(program.seed ^ numbered.id.wrapping_mul(0x5851_F42D_4C95_7F2D));
                 gaps.all += 1;
-                match stranger.interfere(&mut random, program, &self.admin, gaps).await {
+                match stranger.interfere(&mut random, &self.admin, gaps).await {
                     Ok(mark) => marked = mark,
                     Err(what) => {
                         heard.push(vec![Message { tag: b'!', body: what.into_bytes() }]);
@@ -119,7 +166,7 @@ impl Lane {
         }
         drop(client);
         if lost {
-            *stranger = Stranger::connect(user, &self.users[0], &self.roles, port).await;
+            *stranger = Stranger::connect(user, &self.users[0], &self.roles, port, custom).await;
         }
         // Waits for what the client's end undoes.
         self.admin.batch_execute("BEGIN; LOCK TABLE t, n, late, watched; COMMIT").await.unwrap();
@@ -199,6 +246,8 @@ struct Stranger {
     raw: Raw,
     console: Raw,
     roles: [String; 2],
+    /// Whether it gives custom settings values.
+    custom: bool,
     turn: u64,
     /// What it saw of its own settings last.
     seen: Option<Vec<Option<String>>>,
@@ -247,11 +296,17 @@ const SETTINGS: [&[&str]; 2] = [
 ];
 
 impl Stranger {
-    async fn connect(user: &Database, operator: &Database, roles: &[String; 2], port: u16) -> Self {
+    async fn connect(
+        user: &Database,
+        operator: &Database,
+        roles: &[String; 2],
+        port: u16,
+        custom: bool,
+    ) -> Self {
         let raw = Raw::connect(user, port).await;
         let console = Database { name: "primacy".into(), ..operator.clone() };
         let console = Raw::connect(&console, port).await;
-        Self { raw, console, roles: roles.clone(), turn: 0, seen: None }
+        Self { raw, console, roles: roles.clone(), custom, turn: 0, seen: None }
     }
 
     // Runs it, whatever the server says of it.
@@ -286,7 +341,6 @@ impl Stranger {
     async fn interfere(
         &mut self,
         random: &mut Random,
-        program: &Program,
         admin: &tokio_postgres::Client,
         gaps: &mut Gaps,
     ) -> Told<Option<Marked>> {
@@ -297,7 +351,7 @@ impl Stranger {
         }
         if !self.pinned().await.1 {
             gaps.free += 1;
-            self.leave_what_may_pin(random, program, admin).await?;
+            self.leave_what_may_pin(random, admin).await?;
             self.unpin().await?;
         }
         self.prepare().await?;
@@ -345,13 +399,8 @@ impl Stranger {
         Ok(())
     }
 
-    async fn leave_what_may_pin(
-        &mut self,
-        random: &mut Random,
-        program: &Program,
-        admin: &tokio_postgres::Client,
-    ) -> Told<()> {
-        if !words::is_later("my.") && (program.has_custom() || random.chance(10)) {
+    async fn leave_what_may_pin(&mut self, random: &mut Random, admin: &tokio_postgres::Client) -> Told<()> {
+        if self.custom {
             self.attempt(
                 "SET my.a = 'stranger'; SET my.b = 'stranger'; SELECT set_config('my.c', '', false)",
             )

@@ -5,36 +5,6 @@ use super::generate::{Maker, Random};
 /// Writes one statement.
 pub type Kind = fn(&mut Maker) -> String;
 
-/// What is left out as long as it is known to be answered otherwise; in lower case. To be emptied.
-const LATER: &[&str] = &[
-    // Return to the server's values where the session has start-up values of its own, and lose reports of what else is set with them.
-    "reset",
-    "default",
-    "discard all",
-    "set names",
-    "time zone local",
-    // Are found empty after another client's, not unknown.
-    "my.",
-    // Do not share their names with the protocol's.
-    "prepare",
-    "execute",
-    "deallocate",
-    // Are carried, though they end with their own statement.
-    " transaction_",
-    "'transaction_",
-    // Mean what they mean with the value before them.
-    "'postgres'",
-    "'german'",
-    // Are refused when they are carried beside a role that has no right to them.
-    "log_statement",
-];
-
-/// Whether it is left out.
-pub fn is_later(text: &str) -> bool {
-    let text = text.to_lowercase();
-    LATER.iter().any(|part| text.contains(part))
-}
-
 /// Settings with what they are set to: plain values, odd ones, and some that are refused.
 const SETTINGS: &[(&str, &[&str])] = &[
     ("work_mem", &["'5MB'", "'6MB'", "7168", "'1 GB'", "'nonsense'"]),
@@ -103,6 +73,11 @@ pub const PREPARED: &[(&str, &[&str])] = &[
     ("COMMIT", &[]),
     ("ROLLBACK", &[]),
     ("SELECT current_user, session_user", &[]),
+    ("SELECT * FROM public.c", &[]),
+    ("INSERT INTO public.c (a) VALUES (5) RETURNING *", &[]),
+    ("RESET ALL", &[]),
+    ("SELECT set_config('my.a', $1, false)", &["bound"]),
+    ("SELECT set_config('search_path', $1, true)", &["two"]),
 ];
 
 /// The settings that are looked at.
@@ -132,11 +107,23 @@ pub fn start(random: &mut Random, theme: &str) -> Vec<(&'static str, &'static st
         ("TimeZone", "Europe/Berlin"),
         ("DateStyle", "ISO, YMD"),
         ("client_encoding", "'utf-8'"),
-        ("options", "-c lock_timeout=50s -c statement_timeout=80s"),
         ("default_transaction_isolation", "repeatable read"),
     ];
+    const OPTIONS: &[&str] = &[
+        "-c lock_timeout=50s -c statement_timeout=80s",
+        "--intervalstyle=iso_8601 -c search_path=one,\\ two",
+        "-cbytea_output=escape --default-transaction-read-only=off",
+    ];
     let mut start: Vec<_> = PLAIN.iter().copied().filter(|_| random.chance(15)).collect();
-    if !is_later("my.") && matches!(theme, "custom" | "everything") && random.chance(80) {
+    if matches!(theme, "sequences" | "functions" | "everything") {
+        // Programs like one that asks for values of sequences keep their connections, too.
+        start.retain(|(name, _)| *name != "application_name");
+        start.push(("application_name", "asker"));
+    }
+    if random.chance(15) {
+        start.push(("options", random.pick(OPTIONS)));
+    }
+    if matches!(theme, "custom" | "everything") && random.chance(80) {
         start.extend([("my.a", "started"), ("my.b", ""), ("my.c", "c")]);
     }
     start
@@ -161,6 +148,7 @@ fn set(m: &mut Maker) -> String {
         1 => format!("set  {} = {value}", name.to_uppercase()),
         2 => format!("SET LOCAL {name} = {value}"),
         3 => format!("SET {name} TO DEFAULT"),
+        7 if m.random.chance(30) => format!("SET LOCAL {name} TO DEFAULT"),
         4..6 => format!("RESET {name}"),
         6 => format!("SHOW {name}"),
         _ => format!("SET {name} = {value}"),
@@ -180,6 +168,8 @@ fn set_otherwise(m: &mut Maker) -> String {
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
         "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE, ISOLATION LEVEL READ COMMITTED",
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "SET TRANSACTION READ ONLY, DEFERRABLE",
+        "SET LOCAL TIME ZONE LOCAL",
         "SET XML OPTION DOCUMENT",
         "SHOW TIME ZONE",
         "SHOW TRANSACTION ISOLATION LEVEL",
@@ -197,8 +187,13 @@ fn set_config(m: &mut Maker) -> String {
         1 => format!("SELECT set_config('{name}', {value} || '', false)"),
         2 => format!("SELECT set_config('{name}', {value}, false), current_setting('{name}')"),
         3 => format!("SELECT set_config('{name}', {value}, false) FROM t WHERE id < 3"),
+        4 if m.random.chance(50) => {
+            format!("SELECT set_config('{name}', NULL, {})", m.random.pick(&["false", "true"]))
+        }
         4 => format!("SELECT set_config('{name}', {value}, false) WHERE false"),
-        5 => format!("SELECT set_config(n, {value}, false) FROM (VALUES ('{name}')) AS x (n)"),
+        5 if m.random.chance(30) => {
+            format!("SELECT set_config(n, {value}, false) FROM (VALUES ('{name}')) AS x (n)")
+        }
         6 => format!("SELECT set_config('work_mem', '12MB', false), set_config('{name}', {value}, false)"),
         _ => format!("SELECT set_config('{name}', {value}, false)"),
     }
@@ -357,6 +352,7 @@ fn prepare(m: &mut Maker) -> String {
     match m.random.below(14) {
         0 => format!("PREPARE {name} AS SELECT x FROM w"),
         1 => format!("PREPARE {name} (int) AS SELECT v FROM t WHERE id = $1"),
+        2 if m.random.chance(50) => format!("PREPARE {name} AS TABLE c"),
         2 => format!("PREPARE {name} (text) AS SELECT set_config('work_mem', $1, false)"),
         3 => format!("PREPARE {name} AS INSERT INTO n (v) VALUES ('p') RETURNING id"),
         4..7 => format!("EXECUTE {name}"),
@@ -367,6 +363,20 @@ fn prepare(m: &mut Maker) -> String {
         12 => format!("EXPLAIN (COSTS OFF) EXECUTE {name} (1)"),
         _ => format!("DEALLOCATE PREPARE {other}"),
     }
+}
+
+// Of a table that every program has to itself: what was prepared before may not be what it was.
+fn ddl(m: &mut Maker) -> String {
+    let of = [
+        "ALTER TABLE c ADD COLUMN z int DEFAULT 7",
+        "ALTER TABLE c DROP COLUMN b",
+        "ALTER TABLE c ALTER COLUMN a TYPE bigint",
+        "ALTER TABLE c RENAME COLUMN a TO a2",
+        "CREATE INDEX ON c (a)",
+        "SELECT * FROM c",
+        "DROP TABLE c; CREATE TABLE c AS SELECT 'new' AS n",
+    ];
+    m.random.pick(&of).to_owned()
 }
 
 fn temporary(m: &mut Maker) -> String {
@@ -444,6 +454,9 @@ fn function(m: &mut Maker) -> String {
     }
 }
 
+/// Themes whose programs mostly keep their connection.
+pub const PINNING: &[&str] = &["functions", "temporary", "everything", "sequences"];
+
 /// A theme's name, and its kinds of statements by their weight.
 pub type Theme = (&'static str, &'static [(usize, Kind)]);
 
@@ -491,6 +504,7 @@ pub const THEMES: &[(usize, Theme)] = &[
             &[
                 (10, set),
                 (25, prepare),
+                (6, ddl),
                 (18, read),
                 (8, write),
                 (4, fails),
@@ -501,7 +515,7 @@ pub const THEMES: &[(usize, Theme)] = &[
         ),
     ),
     (
-        0,
+        8,
         (
             "custom",
             &[(35, custom), (8, set), (10, read), (5, write), (5, fails), (14, transaction), (3, discard)],
@@ -556,6 +570,7 @@ pub const THEMES: &[(usize, Theme)] = &[
                 (4, fails),
                 (6, sequence),
                 (6, prepare),
+                (2, ddl),
                 (4, temporary),
                 (3, cursor),
                 (3, discard),

@@ -2,13 +2,13 @@
 
 use super::super::backend::Backend;
 use super::super::compose::compose;
-use super::super::names;
+use super::super::edit;
 use super::super::request::{End, bound_text};
 use super::super::told::Description;
 use super::{CLIENT_ROOM, Copy, Exchange, KEEP, Phase, Prelude};
 use crate::engine::ear::Message;
 use crate::engine::seam::{
-    Answer, Confirmed, Edited, Exchange as Seam, Inbound, Lost, Part, Relay, Renamed, Resolution, Treatment,
+    Answer, Confirmed, Edited, Exchange as Seam, Inbound, Lost, Part, Relay, Replaced, Resolution, Treatment,
 };
 use crate::engine::tracked::Tracked;
 use crate::engine::{TxState, Unasked};
@@ -228,8 +228,8 @@ impl Seam for Exchange {
         }
     }
 
-    fn edit(text: &[u8], renamed: &[Renamed]) -> Edited {
-        names::edit(text, renamed)
+    fn edit(text: &[u8], replaced: &[Replaced<'_>], alone: bool) -> Edited {
+        edit::edit(text, replaced, alone)
     }
 
     fn poll_relay(
@@ -345,9 +345,10 @@ impl Seam for Exchange {
 
     fn answer(&mut self, answers: &[(usize, Answer<'_>)], tx: TxState) {
         self.told.clear();
-        let mut bytes = std::mem::take(&mut self.reply.tell);
+        let told = std::mem::take(&mut self.reply.tell);
+        let mut bytes = Vec::new();
         let segment = self.inbox.bytes().get(..self.request.length).unwrap_or_default();
-        super::super::answer::answer(segment, &self.request, answers, tx, &mut bytes);
+        super::super::answer::answer(segment, &self.request, answers, (tx, &told), &mut bytes);
         self.say(&bytes);
         self.next_segment(false);
     }

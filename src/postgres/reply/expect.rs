@@ -41,7 +41,7 @@ impl Reply {
     // The part whose anonymous Parse it is that the server refuses now. What stands behind it is skipped, and leaves what was there.
     pub(super) fn failed_parse(&self) -> Option<u32> {
         match self.parses.front() {
-            Some((at, ParseReply::Client { part, statement: None } | ParseReply::Private(part)))
+            Some((at, ParseReply::Anonymous { part, .. } | ParseReply::Private(part)))
                 if *at == self.seen && !self.uncountable =>
             {
                 Some(*part)
@@ -92,11 +92,13 @@ impl Reply {
                 self.confirmed.parts.push(part);
                 self.scanned += length;
             }
+            Some(ParseReply::Anonymous { part, id }) => {
+                self.changes.push(Confirmed::Anonymous(id));
+                self.confirmed.parts.push(part);
+                self.scanned += length;
+            }
             Some(ParseReply::Client { part, statement }) => {
-                self.changes.push(match statement {
-                    Some(id) => Confirmed::Statement(id),
-                    None => Confirmed::Anonymous(0),
-                });
+                self.changes.push(Confirmed::Statement(statement));
                 self.confirmed.parts.push(part);
                 self.scanned += length;
             }

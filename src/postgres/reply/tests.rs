@@ -74,8 +74,8 @@ fn said() -> impl Strategy<Value = Said> {
             .prop_map(|tag| Said::Plain(b'C', [tag.as_bytes(), &[0]].concat())),
         1 => prop::sample::select(&["TimeZone", "in_hot_standby"][..]).prop_map(Said::Setting),
         1 => prop::sample::select(&[SERVER, 12][..]).prop_map(Said::Notification),
-        1 => (0_u32..9, prop::option::of(1_u64..9))
-            .prop_map(|(part, statement)| Said::Parse(ParseReply::Client { part, statement })),
+        1 => (0_u32..9, 1_u64..9).prop_map(|(part, statement)| Said::Parse(ParseReply::Client { part, statement })),
+        1 => (0_u32..9, 1_u64..9).prop_map(|(part, id)| Said::Parse(ParseReply::Anonymous { part, id })),
         1 => (1_u64..9).prop_map(|id| Said::Parse(ParseReply::Ours(id))),
         1 => (1_u64..9).prop_map(|id| Said::Parse(ParseReply::OursAnonymous(id))),
         1 => prop_oneof![

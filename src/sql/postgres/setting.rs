@@ -8,7 +8,7 @@ use crate::sql::functions;
 use crate::sql::lexer::Kind;
 use crate::sql::outcome::Outcome;
 use crate::sql::tokens::{Reader, Tok, chain};
-use crate::sql::verdict::{Change, Isolation, Value};
+use crate::sql::verdict::{Change, Isolation, Return, ReturnForm, Value};
 
 /// Settings that are lists of names: each entry is quoted as an identifier (`variable_is_guc_list_quote` in the server's pg_dump).
 const LISTS: [&str; 6] = [
@@ -344,6 +344,7 @@ pub(super) fn select(toks: &[Tok<'_>], env: &Env<'_>) -> Option<Outcome> {
             Some(("set_config", open)) => {
                 let one = set_config(item.get(open..)?, env)?;
                 outcome.changes.extend(one.changes);
+                outcome.returns.extend(one.returns);
                 if let Some(pin) = one.pin {
                     if one.class == crate::engine::Class::Write {
                         outcome.write(one.reason);
@@ -427,7 +428,8 @@ fn set_config(toks: &[Tok<'_>], env: &Env<'_>) -> Option<Outcome> {
     let name = current_name(reader.next()?.constant(env.lexing())?.to_ascii_lowercase());
     skip_cast(&mut reader);
     reader.eat_kind(Kind::Comma).then_some(())?;
-    let value = config_value(reader.next()?, env)?;
+    let value_at = reader.next()?;
+    let value = config_value(value_at, env)?;
     skip_cast(&mut reader);
     reader.eat_kind(Kind::Comma).then_some(())?;
     let local = is_local(reader.next()?, env)?;
@@ -437,13 +439,21 @@ fn set_config(toks: &[Tok<'_>], env: &Env<'_>) -> Option<Outcome> {
         reader.next()?.name()?;
     }
     reader.done().then_some(())?;
-    if local && name != "seed" {
-        return Some(Outcome::change("SELECT", Change::SetLocal { name: name.into(), value }));
-    }
-    Some(match value {
+    let returned = value.is_none().then(|| Return {
+        name: Some(name.as_str().into()),
+        at: value_at.span(),
+        statement: 0,
+        form: ReturnForm::Null,
+    });
+    let mut outcome = match value {
+        value if local && name != "seed" => {
+            Outcome::change("SELECT", Change::SetLocal { name: name.into(), value })
+        }
         Some(value) => changed("SELECT", name, value),
         None => Outcome::change("SELECT", reset_change(name)),
-    })
+    };
+    outcome.returns.extend(returned);
+    Some(outcome)
 }
 
 fn is_local(tok: &Tok<'_>, env: &Env<'_>) -> Option<bool> {

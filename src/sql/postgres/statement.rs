@@ -6,7 +6,7 @@ use crate::engine::{Certainty, Class, PinReason};
 use crate::sql::lexer::Kind;
 use crate::sql::outcome::Outcome;
 use crate::sql::tokens::{Reader, Tok};
-use crate::sql::verdict::{Change, Reason, Transaction};
+use crate::sql::verdict::{Change, Reason, Return, ReturnForm, Transaction};
 
 /// What one statement, of at least one token, does.
 pub(super) fn judge(toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
@@ -39,13 +39,31 @@ pub(super) fn judge(toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
         "explain" => explain(toks, env),
         "copy" => utility::copy(toks, env),
         "declare" => declare(toks, env),
-        "set" => setting::set(toks, env),
-        "reset" => setting::reset(toks),
+        "set" => returning(setting::set(toks, env), toks),
+        "reset" => returning(setting::reset(toks), toks),
         "show" => setting::show(toks),
         "discard" => setting::discard(toks),
         "deallocate" => prepared::deallocate(toks),
         _ => session(first.word, toks, env),
     }
+}
+
+/// Notes where a `SET` or `RESET` returns a setting to what it was at first.
+fn returning(mut outcome: Outcome, toks: &[Tok<'_>]) -> Outcome {
+    let (Some(first), Some(last), [change]) = (toks.first(), toks.last(), outcome.changes.as_slice()) else {
+        return outcome;
+    };
+    let form = if first.is("reset") { ReturnForm::Reset } else { ReturnForm::Default };
+    let (name, form) = match change {
+        Change::Reset(name) => (Some(name.clone()), form),
+        Change::ResetAll => (None, form),
+        Change::SetLocal { name, value: None } if last.is_any(&["default", "local", "names"]) => {
+            (Some(name.clone()), ReturnForm::LocalDefault)
+        }
+        _ => return outcome,
+    };
+    outcome.returns.push(Return { name, at: first.start..last.span().end, statement: 0, form });
+    outcome
 }
 
 /// Commands whose effect on the session is known by their name alone.

@@ -94,6 +94,30 @@ fn strings_with_escapes_are_no_plain_values() {
     assert_eq!(changes("SELECT 1; RESET a; COMMIT; CLOSE ALL").len(), 2);
 }
 
+#[test]
+fn what_returns_is_found_where_it_stands() {
+    use crate::sql::ReturnForm::{Default, LocalDefault, Null, Reset};
+    for (text, expected) in [
+        ("SELECT 1; RESET Work_Mem ;", vec![(Some("work_mem"), "RESET Work_Mem", 1, Reset)]),
+        (
+            "set a.b to default; RESET ALL",
+            vec![(Some("a.b"), "set a.b to default", 0, Default), (None, "RESET ALL", 1, Reset)],
+        ),
+        ("SET LOCAL TIME ZONE LOCAL", vec![(Some("timezone"), "SET LOCAL TIME ZONE LOCAL", 0, LocalDefault)]),
+        ("SELECT 1, set_config('x', NULL, true)", vec![(Some("x"), "NULL", 0, Null)]),
+        ("SET a.b = 'default'; SET LOCAL work_mem = '1MB'; DISCARD ALL", vec![]),
+    ] {
+        let found = judge(text).returns;
+        let found: Vec<_> = found
+            .iter()
+            .map(|found| {
+                (found.name.as_deref(), text.get(found.at.clone()).unwrap(), found.statement, found.form)
+            })
+            .collect();
+        assert_eq!(found, expected, "{text}");
+    }
+}
+
 fn relations(text: &str) -> Vec<String> {
     judge(text)
         .relations

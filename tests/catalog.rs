@@ -80,8 +80,9 @@ impl Asker {
         let (schema, name) = name.split_once('.').unwrap_or(("", name));
         let relation = Relation { schema: schema.into(), name: name.into(), written };
         match self.asked(path, relation).await {
-            Cleared::Yes { primary_only: false } => "yes".into(),
-            Cleared::Yes { primary_only: true } => "primary".into(),
+            Cleared::Yes { primary_only: false, bound: false } => "yes".into(),
+            Cleared::Yes { primary_only: false, bound: true } => "yes, in its transaction".into(),
+            Cleared::Yes { primary_only: true, .. } => "primary".into(),
             Cleared::Writes(why) => format!("writes: {why}"),
             Cleared::No(why) => why.to_string(),
             Cleared::Unknown => unreachable!("load never answers that"),

@@ -19,9 +19,14 @@ struct Bed {
 
 impl Bed {
     async fn new() -> Self {
+        Self::with("pool: { size: 4 }").await
+    }
+
+    /// With one more key of the cluster.
+    async fn with(key: &str) -> Self {
         let servers = Servers::postgres().await;
         let database = servers.fresh_database().await;
-        let config = Config::new(&servers.yaml()).cluster("pool: { size: 4 }");
+        let config = Config::new(&servers.yaml()).cluster(key);
         let primacy = Primacy::start(config).await;
         Self { servers, database, primacy }
     }

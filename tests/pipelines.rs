@@ -69,15 +69,26 @@ async fn interfere(stranger: &mut Raw) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_conversation_is_the_servers_own() {
+    compare("routing: { consistency: session }").await;
+}
+
+/// Also where transactions begin when they first write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_conversation_is_the_servers_own_while_no_server_knows_of_its_transaction() {
+    compare(
+        "routing: { consistency: session, consistency_wait: 5s, reads_in_transactions: until_first_write }",
+    )
+    .await;
+}
+
+async fn compare(routing: &str) {
     let servers = Servers::postgres().await;
     let database = servers.fresh_database().await;
     let owner = database.connect("127.0.0.1", servers.endpoints[0].port).await.unwrap();
     owner.batch_execute(TABLES).await.unwrap();
     let primacy = Primacy::start(
         // The owner writes past Primacy: a login sees that at `session`.
-        Config::new(&servers.yaml())
-            .cluster("pool: { size: 1 }")
-            .cluster("routing: { consistency: session }"),
+        Config::new(&servers.yaml()).cluster("pool: { size: 1 }").cluster(routing),
     )
     .await;
     let mut stranger = Raw::connect(&database, primacy.port).await;

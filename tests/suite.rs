@@ -41,4 +41,5 @@ mod settings;
 mod stale;
 mod statements;
 mod support;
+mod transactions;
 mod vacuum;

@@ -15,6 +15,8 @@ impl Does {
     pub const PINS: Self = Self(4);
     /// It is written in C or an untrusted language and on no list of ours: it may act outside the database, so it is never run twice.
     pub const OUTSIDE: Self = Self(8);
+    /// What it answers belongs to the transaction that it runs in: it asks when that began.
+    pub const BOUND: Self = Self(16);
     /// Nothing is known of it.
     pub const UNKNOWN: Self = Self(Self::WRITES.0 | Self::PINS.0 | Self::OUTSIDE.0);
 

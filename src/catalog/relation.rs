@@ -2,7 +2,7 @@
 
 use super::does::Does;
 use super::names::Names;
-use super::source::{Hang, Hangs};
+use super::source::{Hang, Hangs, NOW};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ pub enum Cleared {
     Yes {
         /// A replica cannot serve a read of them as the primary would: unlogged tables, views on what describes the server.
         primary_only: bool,
+        /// What they show belongs to the transaction that reads them: a view, or a policy, asks when that began.
+        bound: bool,
     },
     /// Reading them runs code that may write, this, but leaves nothing in the session: primary.
     Writes(Arc<str>),
@@ -35,7 +37,7 @@ pub enum Cleared {
 
 impl Cleared {
     /// No relation, no doubt.
-    pub const YES: Self = Self::Yes { primary_only: false };
+    pub const YES: Self = Self::Yes { primary_only: false, bound: false };
 
     /// This, and what the next relation adds.
     pub(super) fn and(self, answer: &Answer) -> Self {
@@ -44,8 +46,8 @@ impl Cleared {
             (_, Answer::No(why)) => Self::No(Arc::clone(why)),
             (Self::Writes(why), _) => Self::Writes(why),
             (_, Answer::Writes(why)) => Self::Writes(Arc::clone(why)),
-            (Self::Yes { primary_only: a }, Answer::Yes { primary_only: b }) => {
-                Self::Yes { primary_only: a || *b }
+            (Self::Yes { primary_only, bound }, Answer::Yes { primary_only: too, bound: bound_too }) => {
+                Self::Yes { primary_only: primary_only || *too, bound: bound || *bound_too }
             }
             (Self::Unknown, Answer::Yes { .. }) => Self::Unknown,
         }
@@ -59,6 +61,8 @@ pub enum Answer {
     Yes {
         /// See [`Cleared::Yes`].
         primary_only: bool,
+        /// See [`Cleared::Yes`].
+        bound: bool,
     },
     /// Reading it runs this, which may write and leaves nothing behind.
     Writes(Arc<str>),
@@ -67,16 +71,25 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// Of known effect, on every node, in any transaction.
+    pub const CLEAR: Self = Self::Yes { primary_only: false, bound: false };
+
     /// The answer for what hangs on a use, the functions being known by `names`. Of several reasons the first by name is told.
     fn judge(hangs: &[Hang], written: bool, names: &Names) -> Self {
-        let (mut no, mut writes, mut primary_only) = (None::<&str>, None::<&str>, false);
+        let (mut no, mut writes) = (None::<&str>, None::<&str>);
+        let (mut primary_only, mut bound) = (false, false);
         let first = |known: Option<&str>, why: &str| known.is_none_or(|known| why < known);
         for hang in hangs {
             let Some(why) = hang.why.as_deref() else {
                 primary_only = true;
                 continue;
             };
-            let does = hang.function.map_or(Does::UNKNOWN, |oid| names.function(oid));
+            let does = match hang.function {
+                Some(NOW) => Does::BOUND,
+                Some(oid) => names.function(oid),
+                None => Does::UNKNOWN,
+            };
+            bound |= does.has(Does::BOUND);
             if does.has(Does::PINS) {
                 no = if first(no, why) { Some(why) } else { no };
             } else if does.has(Does::WRITES) && !written {
@@ -88,7 +101,7 @@ impl Answer {
         match (no, writes) {
             (Some(why), _) => Self::No(why.into()),
             (None, Some(why)) => Self::Writes(why.into()),
-            (None, None) => Self::Yes { primary_only: primary_only && !written },
+            (None, None) => Self::Yes { primary_only: primary_only && !written, bound },
         }
     }
 
@@ -112,8 +125,7 @@ pub struct Facts {
 
 impl Facts {
     /// Of known effect, on every node: also what does not exist, for its statement fails before it does anything.
-    pub const CLEAR: Self =
-        Self { read: Answer::Yes { primary_only: false }, write: Answer::Yes { primary_only: false } };
+    pub const CLEAR: Self = Self { read: Answer::CLEAR, write: Answer::CLEAR };
 
     /// The facts of a relation that this hangs on.
     #[must_use]

@@ -100,10 +100,13 @@ pub struct Overrule {
     pub pins: Option<bool>,
 }
 
+/// The number of the server's own `now()`: it stands for whatever asks when its transaction began.
+pub const NOW: u32 = 1299;
+
 /// One thing that hangs on a relation, for one way of using it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hang {
-    /// The function that it runs; `None`: something that is not known to be harmless whatever it runs, or that only the primary has.
+    /// The function of users that it runs, or [`NOW`]; `None`: something that is not known to be harmless whatever it runs, or that only the primary has.
     pub function: Option<u32>,
     /// What it is, for people; `None`: only the primary can answer.
     pub why: Option<Box<str>>,

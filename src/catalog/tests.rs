@@ -1,5 +1,5 @@
 use super::database::{Catalog, Catalogs, Keep, Loaded, Request, Still};
-use super::source::{Hang, Hangs, Stamp};
+use super::source::{Hang, Hangs, NOW, Stamp};
 use super::{Answer, Cleared, Does, Facts, Names, Relation};
 use crate::clock::Tick;
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ fn relation(schema: &str, name: &str, written: bool) -> Relation {
 }
 
 fn no(why: &str) -> Facts {
-    Facts { read: Answer::Yes { primary_only: true }, write: Answer::No(why.into()) }
+    Facts { read: Answer::Yes { primary_only: true, bound: false }, write: Answer::No(why.into()) }
 }
 
 const STAMP: Stamp = Stamp { writes: Some(7), digest: 1 };
@@ -30,7 +30,7 @@ async fn what_was_loaded_is_known_until_it_is_forgotten() {
     assert_eq!(catalog.cleared("public", &asked), Cleared::Unknown);
     assert_eq!(catalog.cleared("public", &[]), Cleared::YES);
     let loaded = catalog.load("public", &asked, async |request| Ok(answer(&request))).await;
-    assert_eq!(loaded, Cleared::Yes { primary_only: true });
+    assert_eq!(loaded, Cleared::Yes { primary_only: true, bound: false });
     assert_eq!(catalog.cleared("public", &asked), loaded);
     assert_eq!(catalog.names(), Some(Arc::new(Names::default())));
     // Reading and writing are answered by one load, a path counts only where no schema is given.
@@ -231,6 +231,7 @@ fn the_worst_of_what_hangs_on_a_relation_counts() {
         (20_002, Does::LOCAL),
         (20_003, Does::PINS),
         (20_004, Does::OUTSIDE),
+        (20_005, Does::BOUND),
     ]);
     let judge = |oids: &[u32]| {
         let hangs: Vec<Hang> = oids
@@ -240,12 +241,15 @@ fn the_worst_of_what_hangs_on_a_relation_counts() {
         let facts = Facts::judge(&Hangs { read: hangs.clone(), write: hangs }, &names);
         (facts.read, facts.write)
     };
-    let yes = |primary_only| Answer::Yes { primary_only };
+    let yes = |primary_only| Answer::Yes { primary_only, bound: false };
     assert_eq!(judge(&[20_000]), (yes(false), yes(false)));
     assert_eq!(judge(&[20_000, 20_001]), (Answer::Writes("f20001".into()), yes(false)));
     assert_eq!(judge(&[20_002]), (yes(true), yes(false)));
     assert_eq!(judge(&[20_004]), (yes(true), yes(false)));
     let no = Answer::No("f20003".into());
     assert_eq!(judge(&[20_003, 20_001]), (no.clone(), no));
+    let bound = Answer::Yes { primary_only: false, bound: true };
+    assert_eq!(judge(&[20_000, 20_005]), (bound.clone(), bound.clone()));
+    assert_eq!(judge(&[NOW]), (bound.clone(), bound));
     assert_eq!(judge(&[30_000]).1, Answer::No("f30000".into()));
 }

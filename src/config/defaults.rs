@@ -75,6 +75,7 @@ impl Default for Routing {
             reads_on_primary: ReadsOnPrimary::Fallback,
             functions: std::sync::Arc::default(),
             reads_without_primary: ReadsWithoutPrimary::Serve,
+            reads_in_transactions: ReadsInTransactions::Never,
             breaker: seconds(300),
         }
     }

@@ -24,7 +24,7 @@ const fn later(
 const PROMOTES: &str = "Primacy follows promotions but makes none yet";
 const NO_RULES: &str = "statements are routed by what they do";
 
-static LATER: [Later; 19] = [
+static LATER: [Later; 18] = [
     later("file", "coordination", None, PROMOTES),
     later("file", "telemetry", Some(""), "traces are not exported yet; metrics are at /metrics"),
     later(
@@ -36,7 +36,6 @@ static LATER: [Later; 19] = [
     later("cluster", "replication", None, PROMOTES),
     later("tls", "client_ca", None, "clients prove themselves by password"),
     later("routing", "rules", Some(""), NO_RULES),
-    later("routing", "reads_in_transactions", Some("never"), "explicit transactions run on the primary"),
     later("failover", "sync", None, PROMOTES),
     later("failover", "detector", None, PROMOTES),
     later("failover", "drain", None, PROMOTES),

@@ -269,6 +269,8 @@ section! {
         functions: In<Named<RawFunction>>,
         /// What becomes of a read that waited for a primary in vain.
         reads_without_primary: Leaf<OneOf<ReadsWithoutPrimary>>,
+        /// Whether reads within transactions leave the primary.
+        reads_in_transactions: Leaf<OneOf<ReadsInTransactions>>,
         /// What is tried again.
         retry: In<RawRetry>,
     }

@@ -291,6 +291,7 @@ words! {
     FunctionState { "none" => None, "pin" => Pin }
     ReadsOnPrimary { "never" => Never, "fallback" => Fallback, "always" => Always }
     ReadsWithoutPrimary { "serve" => Serve, "refuse" => Refuse }
+    ReadsInTransactions { "never" => Never, "until_first_write" => UntilFirstWrite }
     FailoverMode { "off" => Off, "observe" => Observe;
         later "auto": "use `observe`: promotions are followed, whoever makes them" }
     LogFormat { "text" => Text, "json" => Json }

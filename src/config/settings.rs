@@ -359,6 +359,8 @@ pub struct Routing {
     pub functions: Arc<[FunctionRule]>,
     /// What becomes of a read that waited for a primary in vain.
     pub reads_without_primary: ReadsWithoutPrimary,
+    /// Whether reads within transactions leave the primary.
+    pub reads_in_transactions: ReadsInTransactions,
     /// How long what went wrong keeps its like away: a shape under which two servers went down is refused, and whose read-only
     /// transactions needed the primary begin there.
     pub breaker: Duration,
@@ -371,6 +373,15 @@ pub enum ReadsWithoutPrimary {
     Serve,
     /// It is refused.
     Refuse,
+}
+
+/// Whether the reads of a transaction that is not read-only leave the primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadsInTransactions {
+    /// Such transactions run on the primary.
+    Never,
+    /// Until its first write each read of such a transaction runs as it would outside of one.
+    UntilFirstWrite,
 }
 
 /// How a replica is drawn.

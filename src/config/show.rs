@@ -254,6 +254,7 @@ fn routing(routing: &Routing) -> Pairs {
         ("reads_on_primary", word(routing.reads_on_primary)),
         ("functions", functions(&routing.functions)),
         ("reads_without_primary", word(routing.reads_without_primary)),
+        ("reads_in_transactions", word(routing.reads_in_transactions)),
         ("retry.breaker", time(routing.breaker)),
     ]
 }

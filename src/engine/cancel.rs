@@ -22,3 +22,12 @@ pub struct CancelTarget {
     /// Notified when one has arrived, and when it hears again.
     pub arrived: Notify,
 }
+
+/// MySQL's cancel request, which is a statement like others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kill {
+    /// Whose.
+    pub id: u32,
+    /// Its connection, not only its statement.
+    pub connection: bool,
+}

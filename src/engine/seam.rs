@@ -1,7 +1,7 @@
 //! The session side of the seam: what an engine must be able to do with the bytes of one client and one backend, so that the session loop
 //! is written once. Everything is polled: no future of an engine is embedded in the session's.
 
-pub use super::cancel::CancelTarget;
+pub use super::cancel::{CancelTarget, Kill};
 use super::carrier::Carrier;
 use super::identity::Credentials;
 use super::pooled::Pooled;
@@ -81,15 +81,6 @@ pub enum Part<'a> {
     Long(&'a [u8]),
 }
 
-/// MySQL's cancel request, which is a statement like others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Kill {
-    /// Whose.
-    pub id: u32,
-    /// Its connection, not only its statement.
-    pub connection: bool,
-}
-
 /// How a reply is to be treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Treatment {
@@ -103,6 +94,8 @@ pub struct Treatment {
     pub remember: bool,
     /// Before the unit's end is passed on, outside a transaction, the session is asked: it may have notifications to put in front.
     pub ask_end: bool,
+    /// The client is in a transaction of which the server knows nothing: it is told of it at the unit's end.
+    pub within: bool,
 }
 
 /// What a relay came to.
@@ -193,6 +186,24 @@ pub trait Exchange: Default + Send + Sync + 'static {
 
     /// The `index`-th part.
     fn part(&self, index: usize) -> Part<'_>;
+
+    /// The bytes of the framed segment.
+    fn bytes(&self) -> &[u8] {
+        &[]
+    }
+
+    /// Whether what the framed segment binds runs within it, and none of it may be run on later in its transaction.
+    fn is_self_contained(&self) -> bool {
+        false
+    }
+
+    /// The number of parts in front that bind and run one statement to its end, if more follows.
+    fn first(&self) -> Option<usize> {
+        None
+    }
+
+    /// Answers so many parts in front by ourselves; what follows them is framed anew, as a unit of its own.
+    fn answer_first(&mut self, _parts: usize, _answer: Answer<'_>) {}
 
     /// Whether the framed unit is a [`Kill`] and nothing else.
     fn kill(&self) -> Option<Kill> {
@@ -387,6 +398,14 @@ pub trait Backend: Pooled + Carrier + Sync + Sized {
     /// # Errors
     /// The backend must be closed.
     fn discard_sequences(&mut self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Begins a transaction by this text, as a unit of its own; [`Backend::tx`] tells what came of it.
+    ///
+    /// # Errors
+    /// The backend is lost.
+    fn begin(&mut self, _text: &str) -> impl Future<Output = io::Result<()>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// What it must go through before anybody else may have it.
     fn dirt(&self) -> Dirt;

@@ -1,6 +1,6 @@
 //! Answers that the proxy gives by itself, in the form that the client's own messages ask for.
 
-use super::request::{End, Request};
+use super::request::{End, Message, Request};
 use super::table::Kind;
 use super::wire;
 use crate::engine::TxState;
@@ -12,7 +12,7 @@ pub(super) fn answer(
     segment: &[u8],
     request: &Request,
     answers: &[(usize, Answer<'_>)],
-    (tx, mut told): (TxState, &[u8]),
+    (tx, told): (TxState, &[u8]),
     out: &mut Vec<u8>,
 ) {
     if request.end == Some(End::Query) {
@@ -24,10 +24,21 @@ pub(super) fn answer(
         wire::ready_for_query(out, tx);
         return;
     }
+    answer_each(segment, &request.messages, answers, (tx, told), out);
+}
+
+/// Answers messages of the extended protocol.
+pub(super) fn answer_each(
+    segment: &[u8],
+    messages: &[Message],
+    answers: &[(usize, Answer<'_>)],
+    (tx, mut told): (TxState, &[u8]),
+    out: &mut Vec<u8>,
+) {
     // Portals and what follows a Parse are of the statement that was named last.
     let mut current = None;
     let mut binary = false;
-    for (index, message) in request.messages.iter().enumerate() {
+    for (index, message) in messages.iter().enumerate() {
         current = answers.iter().find(|(part, _)| *part == index).map(|(_, answer)| answer).or(current);
         match message.tag {
             b'P' => wire::parse_complete(out),
@@ -36,8 +47,8 @@ pub(super) fn answer(
                 wire::bind_complete(out);
             }
             b'D' => {
-                let statement = request.kind(message, segment) == b'S';
-                if request.kind(message, segment) == b'S' {
+                let statement = message.kind(segment) == b'S';
+                if message.kind(segment) == b'S' {
                     wire::parameter_description(out, &[]);
                 }
                 match current {

@@ -222,6 +222,11 @@ impl seam::Backend for Backend {
         Ok(())
     }
 
+    async fn begin(&mut self, text: &str) -> io::Result<()> {
+        // What it refuses shows in the transaction's state.
+        self.own(text).await.map(drop)
+    }
+
     fn dirt(&self) -> Dirt {
         self.dirt
     }

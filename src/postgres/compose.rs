@@ -223,7 +223,7 @@ impl Composer<'_> {
     }
 
     fn describe(&mut self, index: usize, message: &Message, resolution: &Resolution) {
-        if self.request.kind(message, self.segment) != b'S' {
+        if message.kind(self.segment) != b'S' {
             let portal = self.get(message.name.clone());
             let bound = self.bound.as_ref().filter(|(name, _)| self.get(name.clone()) == portal);
             let statement = bound.map(|(_, statement)| Arc::clone(statement));
@@ -334,7 +334,7 @@ impl Composer<'_> {
     // The shared statement outlives a client's own: only the reply is asked for.
     fn close(&mut self, index: usize, message: &Message, resolution: &Resolution) {
         let reply = CloseReply::Client(self.part(index));
-        let anonymous = message.name.is_empty() && self.request.kind(message, self.segment) == b'S';
+        let anonymous = message.name.is_empty() && message.kind(self.segment) == b'S';
         if anonymous && self.anonymous.or(*self.anonymous_there) != Some(PRIVATE) {
             self.unsettle_anonymous();
             self.anonymous = Some(0);

@@ -63,9 +63,9 @@ impl Server {
         }
     }
 
-    fn run(&mut self, request: &Request, message: &Message, bytes: &[u8]) {
+    fn run(&mut self, message: &Message, bytes: &[u8]) {
         let get = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
-        let (name, statement) = (get(&message.name), request.kind(message, bytes) == b'S');
+        let (name, statement) = (get(&message.name), message.kind(bytes) == b'S');
         match message.tag {
             b'S' => {
                 self.failed = false;
@@ -111,7 +111,7 @@ impl Server {
     }
 
     fn run_all(&mut self, request: &Request, bytes: &[u8]) {
-        request.messages.iter().for_each(|message| self.run(request, message, bytes));
+        request.messages.iter().for_each(|message| self.run(message, bytes));
     }
 }
 
@@ -138,9 +138,9 @@ impl Bed {
     }
 
     // As sessions do it.
-    fn resolve(&mut self, request: &Request, message: &Message, bytes: &[u8]) -> Resolution {
+    fn resolve(&mut self, message: &Message, bytes: &[u8]) -> Resolution {
         let get = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
-        let (name, statement) = (get(&message.name), request.kind(message, bytes) == b'S');
+        let (name, statement) = (get(&message.name), message.kind(bytes) == b'S');
         let found = self.hoped.find(name).cloned();
         match message.tag {
             b'P' if found.is_some() && !name.is_empty() => {
@@ -177,7 +177,7 @@ impl Bed {
     // One segment of a client. What it sees of the answer.
     fn segment(&mut self, request: &Request, bytes: &[u8]) -> Vec<u8> {
         let resolutions: Vec<_> =
-            request.messages.iter().map(|message| self.resolve(request, message, bytes)).collect();
+            request.messages.iter().map(|message| self.resolve(message, bytes)).collect();
         let mut out = Buffer::default();
         self.reply.treatment.hold_back = self.holds && self.base == 0;
         let there = (&mut self.statements, &mut self.anonymous);

@@ -379,7 +379,8 @@ impl Exchange {
         if self.reply.own_end {
             self.told = self.reply.told.take();
             // The client's Sync is still to come, and ends what failed.
-            self.skip_to_sync = outcome.failed.map(|_| outcome.tx);
+            let tx = if self.reply.treatment.within { TxState::Failed } else { outcome.tx };
+            self.skip_to_sync = outcome.failed.map(|_| tx);
         }
         self.phase = Phase::Idle;
         self.extended_unsynced = false;

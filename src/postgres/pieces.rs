@@ -101,8 +101,13 @@ pub fn check_request(bytes: &[u8]) {
 pub fn check_reply(bytes: &[u8]) {
     let [how, piece, bytes @ ..] = bytes else { return };
     let is = |bit: u8| how & bit > 0;
-    let treatment =
-        Treatment { hold_back: is(1), ask_gate: is(2), report_settings: is(4), ..Treatment::default() };
+    let treatment = Treatment {
+        hold_back: is(1),
+        ask_gate: is(2),
+        report_settings: is(4),
+        within: is(8),
+        ..Treatment::default()
+    };
     let piece = reply(bytes, usize::from(*piece), treatment);
     // A reply that is held back is let go when it is long.
     if bytes.len() < SEGMENT_MAX {

@@ -493,6 +493,9 @@ impl Reply {
             self.release_scanned();
             return Some(Step::End);
         }
+        if let Some(byte) = down.bytes_mut().get_mut(at + 5).filter(|_| self.treatment.within) {
+            *byte = if self.outcome.failed.is_some() { b'E' } else { b'T' };
+        }
         if !self.tell.is_empty() {
             down.insert(at, &self.tell);
             self.scanned += self.tell.len();

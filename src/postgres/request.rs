@@ -179,18 +179,60 @@ impl Request {
                 Part::Prepare { name: get(&message.name), text: get(&message.text), body: get(&message.rest) }
             }
             b'B' => Part::Use { name: get(&message.name), runs: true },
-            b'D' if self.kind(message, bytes) == b'S' => Part::Use { name: get(&message.name), runs: false },
+            b'D' if message.kind(bytes) == b'S' => Part::Use { name: get(&message.name), runs: false },
             b'D' => Part::Portal,
-            b'C' if self.kind(message, bytes) == b'S' => Part::Forget { name: get(&message.name) },
+            b'C' if message.kind(bytes) == b'S' => Part::Forget { name: get(&message.name) },
             b'F' => Part::Opaque(Class::Write, PinReason::Procedure),
             _ => Part::Neutral,
         }
     }
 
+    /// See [`crate::engine::seam::Exchange::is_self_contained`]: a portal with a name, or one that is bound and not run, is there until the transaction
+    /// ends; what is behind a Query may be in a transaction of the server's own making.
+    #[must_use]
+    pub fn is_self_contained(&self, bytes: &[u8]) -> bool {
+        let mut bound = false;
+        for message in &self.messages {
+            match message.tag {
+                b'B' if bound || !message.is_anonymous_portal(bytes) => return false,
+                b'B' => bound = true,
+                b'E' if !bound || !message.is_anonymous_portal(bytes) => return false,
+                b'E' => bound = false,
+                b'Q' if self.messages.len() > 1 => return false,
+                b'F' => return false,
+                _ => {}
+            }
+        }
+        !bound
+    }
+
+    /// See [`crate::engine::seam::Exchange::first`].
+    #[must_use]
+    pub fn first(&self, bytes: &[u8]) -> Option<usize> {
+        let run = self.messages.iter().position(|message| message.tag == b'E')?;
+        let front = self.messages.get(..=run)?;
+        let times = |tag| front.iter().filter(|message| message.tag == tag).count();
+        let one = times(b'B') == 1
+            && times(b'P') < 2
+            && front.iter().all(|message| matches!(message.tag, b'P' | b'B' | b'D' | b'E'))
+            && front.iter().all(|message| {
+                message.tag == b'P' || message.tag == b'D' || message.is_anonymous_portal(bytes)
+            });
+        let more = self.messages.get(run + 1..)?.iter().any(|message| message.tag != b'S');
+        (one && more).then_some(run + 1)
+    }
+}
+
+impl Message {
     /// `S` or `P` of a Describe or Close.
     #[must_use]
-    pub fn kind(&self, message: &Message, bytes: &[u8]) -> u8 {
-        bytes.get(message.span.start + 5).copied().unwrap_or_default()
+    pub fn kind(&self, bytes: &[u8]) -> u8 {
+        bytes.get(self.span.start + 5).copied().unwrap_or_default()
+    }
+
+    // Whether the portal of a Bind or Execute has no name.
+    fn is_anonymous_portal(&self, bytes: &[u8]) -> bool {
+        self.kind(bytes) == 0
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::{Balancer, explain};
 use super::*;
 use crate::cluster::NodeLive;
-use crate::config::settings::{Balance, ConsistencyWait, ReadsWithoutPrimary};
+use crate::config::settings::{Balance, ConsistencyWait, ReadsInTransactions, ReadsWithoutPrimary};
 use crate::config::units::Bytes;
 use crate::engine::Epoch;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ fn settings() -> Routing {
         reads_on_primary: ReadsOnPrimary::Fallback,
         functions: std::sync::Arc::default(),
         reads_without_primary: ReadsWithoutPrimary::Serve,
+        reads_in_transactions: ReadsInTransactions::Never,
         breaker: Duration::from_secs(300),
     }
 }

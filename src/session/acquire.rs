@@ -1,6 +1,7 @@
 //! A backend of one node: from its pool, or opened and proved; pinned and given the session's settings where the unit needs it.
 
 use super::core::{Core, Held};
+use super::deferred;
 use super::plan::Plan;
 use super::registry::Activity;
 use super::unit::{dirt_of, may_see_sequences};
@@ -247,7 +248,7 @@ fn prove<E: Engine>(core: &Core<E>, node: NodeId, pass: Option<Pass>, birth: Bir
 
 /// Whether anything of the unit can run: a failed transaction refuses all but its end, and what follows that in the same unit.
 pub(super) fn may_run<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
-    core.tx != TxState::Failed || plan.transaction != Transaction::None || plan.blind
+    core.client_tx() != TxState::Failed || plan.transaction != Transaction::None || plan.blind
 }
 
 /// Whether the backend is what the unit needs.
@@ -256,6 +257,9 @@ pub(super) fn is_prepared<E: Engine>(core: &Core<E>, exchange: &E::Exchange, pla
         Some(pin) => core.pin.is_some_and(|held| held.certainty >= pin.certainty),
         None => true,
     };
+    if deferred::is_to_begin(core) {
+        return false;
+    }
     if plan.own_values && may_run(core, plan) && sees_strangers(core) {
         return false;
     }
@@ -291,7 +295,10 @@ pub(super) async fn prepare<E: Engine>(core: &mut Core<E>, plan: &Plan) -> Resul
             held.lease.soil(Dirt::Unknown);
         }
     }
-    if core.needs_carrying() { carry(core).await } else { Ok(()) }
+    if core.needs_carrying() {
+        carry(core).await?;
+    }
+    if deferred::is_to_begin(core) { deferred::begin(core, plan).await } else { Ok(()) }
 }
 
 async fn carry<E: Engine>(core: &mut Core<E>) -> Result<(), ClientError> {

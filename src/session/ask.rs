@@ -26,6 +26,11 @@ pub(super) fn ask<E: Engine>(
     let mut ask = by_plan(plan, floor.level, core.route, core.lane.mode, now);
     ask.exclude = attempt.exclude;
     by_defaults(core, plan, &mut ask, now);
+    if core.deferred.is_some() && !plan.apart {
+        // It needs its transaction, which begins on the primary.
+        (ask.class, ask.doubt, ask.hint, ask.route) = (Class::Write, false, None, RouteSetting::Auto);
+        ask.read_only_tx = false;
+    }
     if floor.level == Consistency::Eventual {
         return ask;
     }
@@ -86,13 +91,13 @@ pub(super) fn by_plan(
 fn by_defaults<E: Engine>(core: &Core<E>, plan: &Plan, ask: &mut Ask, now: Tick) {
     let plain = plan.pin.is_none() && plan.effects.is_empty() && core.lane.mode == PoolMode::Transaction;
     match plan.transaction {
-        Transaction::Begin { read_only: None, isolation }
+        Transaction::Begin { read_only: None, isolation, .. }
             if core.is_read_only() && !plan.writes && plain && may_begin_on_replica(core, isolation, now) =>
         {
             ask.read_only_tx = true;
             ask.class = plan.class;
         }
-        Transaction::Begin { read_only: Some(true), isolation }
+        Transaction::Begin { read_only: Some(true), isolation, .. }
             if !may_begin_on_replica(core, isolation, now) =>
         {
             ask.read_only_tx = false;

@@ -1,5 +1,6 @@
 //! One session's state: everything that outlives a unit.
 
+use super::deferred::Deferred;
 use super::journal::Journal;
 use super::listen::Ears;
 use super::reading::Reading;
@@ -51,8 +52,9 @@ pub(super) struct Core<E: Engine> {
     pub(super) seen: Option<Box<Tracked>>,
     /// The nodes that have accepted the settings that are wanted now, by their key.
     pub(super) accepted: (u64, NodeSet),
-    /// Whether its transactions are serializable unless they say otherwise.
+    /// Whether its transactions are serializable, or read committed, unless they say otherwise.
     pub(super) serializable: bool,
+    pub(super) read_committed: bool,
     /// How its texts are read, which follows from its settings.
     pub(super) reading: Reading,
     /// What the client was told at login, and what goes with it.
@@ -65,7 +67,10 @@ pub(super) struct Core<E: Engine> {
     pub(super) pin_entry: Option<PinEntry>,
     /// Whether something may have ended a pin since the backend was asked what is left.
     pub(super) pin_doubted: bool,
+    /// The state of the transaction on the backend that is held; see [`Core::client_tx`].
     pub(super) tx: TxState,
+    /// The transaction that the client is in and no server knows of.
+    pub(super) deferred: Option<Deferred>,
     pub(super) tx_since: Tick,
     /// Whether the open transaction may have written, and whether it changed the catalog.
     pub(super) tx_wrote: bool,
@@ -100,6 +105,7 @@ impl<E: Engine> Core<E> {
             startup,
             journal: None,
             serializable: false,
+            read_committed: false,
             accepted: (0, NodeSet::EMPTY),
             seen: None,
             reading: Reading::unknown(E::DIALECT),
@@ -111,6 +117,7 @@ impl<E: Engine> Core<E> {
             pin_entry: None,
             pin_doubted: false,
             tx: TxState::Idle,
+            deferred: None,
             tx_since: login,
             tx_wrote: false,
             tx_ddl: false,
@@ -151,16 +158,21 @@ impl<E: Engine> Core<E> {
         let role = self.setting("role").filter(|role| *role != "none");
         let user = role.or_else(|| self.setting("session_authorization"));
         let told = |name| self.setting(name).or_else(|| self.told(name));
-        let serializable = self
-            .own("default_transaction_isolation")
-            .is_some_and(|level| level.eq_ignore_ascii_case("serializable"));
+        let isolation = self.own("default_transaction_isolation");
+        let is = |level: &str| isolation.is_some_and(|isolation| isolation.eq_ignore_ascii_case(level));
+        let (serializable, read_committed) = (is("serializable"), is("read committed"));
         self.reading = Reading::new(
             (E::DIALECT, self.shared.server_major()),
             self.setting("search_path"),
             user.unwrap_or(&self.lane.identity.user),
             (told("standard_conforming_strings"), told("client_encoding")),
         );
-        self.serializable = serializable;
+        (self.serializable, self.read_committed) = (serializable, read_committed);
+    }
+
+    /// The state of the transaction that the client is in.
+    pub(super) fn client_tx(&self) -> TxState {
+        self.deferred.as_ref().map_or(self.tx, Deferred::tx)
     }
 
     // A setting by which texts are read, as the session's next statement finds it.

@@ -23,7 +23,8 @@ pub(super) fn treatment<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan:
         ask_gate: !replica && (plan.class == Class::Write || core.tx_wrote),
         report_settings: !replica,
         remember: replica && plan.runs == 0 && plan.open,
-        ask_end: super::listen::listens(core),
+        ask_end: super::listen::listens(core) && core.deferred.is_none(),
+        within: core.deferred.is_some(),
     }
 }
 

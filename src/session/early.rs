@@ -63,6 +63,7 @@ mod tests {
             own_values: false,
             empties: None,
             channels: false,
+            bound: false,
             ddl,
             repeatable: true,
         }

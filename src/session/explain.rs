@@ -5,7 +5,7 @@ use super::plan::Plan;
 use super::reading::Reading;
 use super::shared::{Shared, pool_settings};
 use super::unit::Attempt;
-use super::{ask, judge, local};
+use super::{ask, deferred, judge, local};
 use crate::catalog::{Catalog, Cleared};
 use crate::clock::{self, Tick};
 use crate::cluster::{ClusterView, Health};
@@ -45,15 +45,17 @@ pub(super) async fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exch
         let error =
             ClientError::new("0A000", 1235, "EXPLAIN ROUTE must be sent alone, and run as it is sent")
                 .hint("send it as a simple query");
-        return exchange.refuse(&error, core.tx);
+        return exchange.refuse(&error, core.client_tx());
     }
     let lines: Vec<String> =
         inside(core, &statement).await.into_iter().map(|(step, found)| format!("{step}: {found}")).collect();
-    exchange.answer(&[(0, Answer::Rows { column: "ROUTE", values: &lines, tag: "EXPLAIN" })], core.tx);
+    exchange
+        .answer(&[(0, Answer::Rows { column: "ROUTE", values: &lines, tag: "EXPLAIN" })], core.client_tx());
 }
 
 async fn inside<E: Engine>(core: &Core<E>, statement: &[u8]) -> Rows {
-    let plan = judge::text(core, statement).await;
+    let mut plan = judge::text(core, statement).await;
+    plan.apart = deferred::reads_apart(core, &plan);
     let settings = core.shared.settings.load_full();
     let now = clock::now();
     let ask = ask::ask(core, &settings, &plan, &mut Attempt::default(), now);
@@ -65,6 +67,10 @@ async fn inside<E: Engine>(core: &Core<E>, statement: &[u8]) -> Rows {
     rows.extend(ask_rows(&ask, now));
     rows.extend(node_rows(&explained, &ask, &view));
     rows.push(match &core.held {
+        None if deferred::begins(core, &plan).is_some() => row(
+            "goes to",
+            "nobody yet: the transaction's reads run as they would outside of it, until it does more (reads_in_transactions)",
+        ),
         Some(held) => {
             let why = core.pin.map_or("a transaction is open", |pin| pin.reason.word());
             row(
@@ -180,8 +186,8 @@ fn relations(verdict: &Verdict, cleared: &Cleared) -> String {
     };
     let names: Vec<_> = verdict.relations.iter().map(name).collect();
     let found = match cleared {
-        Cleared::Yes { primary_only: false } => "run nothing of unknown effect".to_owned(),
-        Cleared::Yes { primary_only: true } => "can be read on the primary only".to_owned(),
+        Cleared::Yes { primary_only: false, .. } => "run nothing of unknown effect".to_owned(),
+        Cleared::Yes { primary_only: true, .. } => "can be read on the primary only".to_owned(),
         Cleared::Writes(why) => format!("{why}: it may write"),
         Cleared::No(why) => format!("not cleared, {why}: in doubt it writes"),
         Cleared::Unknown => "not known: in doubt it writes".to_owned(),

@@ -1,6 +1,7 @@
 //! From a segment to a plan, with what the catalog must be asked first; and what a refusal teaches.
 
 use super::core::Core;
+use super::deferred;
 use super::plan::{Judge, Plan};
 use super::prepared::Circumstances;
 use super::reading::Reading;
@@ -31,6 +32,7 @@ pub(super) async fn plan<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchan
         make(core, exchange, plan, true);
         doubt(plan);
     }
+    plan.apart = core.deferred.is_some() && deferred::is_apart(core, exchange, plan);
 }
 
 /// What is still not known (the catalog cannot be read, or changed again) is in doubt.
@@ -46,10 +48,10 @@ fn doubt(plan: &mut Plan) {
 /// The catalog has changed while a unit waited for its backend, which it has now: what it does is found out anew. Where it then may not run here, the
 /// backend goes back and another is looked for.
 pub(super) async fn anew<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, before: &mut Plan) {
-    let class = before.class;
+    let (class, apart) = (before.class, before.apart);
     core.statements.undo_from(exchange.base());
     plan(core, exchange, before).await;
-    if before.class != class || before.pin.is_some() {
+    if before.class != class || before.apart != apart || before.pin.is_some() {
         super::settle::give_back(core, crate::clock::now());
     }
 }

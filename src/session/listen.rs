@@ -60,6 +60,11 @@ pub(super) fn concerns(plan: &Plan) -> bool {
     !plan.effects.is_empty() && plan.changes().any(|change| matches!(change, Change::Listen(_)))
 }
 
+/// Whether a transaction that no server knows of begins for what `plan` listens to: only its end, which a server tells, decides whether it does.
+pub(super) fn begins<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
+    core.deferred.is_some_and(|deferred| !deferred.failed) && concerns(plan)
+}
+
 /// Whether the shared listener can listen for the session, as far as that is known without asking.
 pub(super) fn may_share<E: Engine>(core: &Core<E>) -> bool {
     let utf8 = core.told("client_encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("utf8"));
@@ -91,7 +96,7 @@ pub(super) async fn prepare<E: Engine>(core: &mut Core<E>, plan: &mut Plan) {
 pub(super) fn natively<E: Engine>(core: &Core<E>, plan: &mut Plan) {
     let alone = !plan.needs_server;
     plan.needs_server = true;
-    if alone && core.tx == TxState::Failed {
+    if alone && core.client_tx() == TxState::Failed {
         return; // The server refuses it.
     }
     plan.class = Class::Write;
@@ -145,7 +150,7 @@ async fn doomed(entry: &super::registry::ClientEntry) {
 
 /// `LISTEN` is answered.
 pub(super) fn listen<E: Engine>(core: &mut Core<E>, channel: &str) {
-    let within = core.tx != TxState::Idle;
+    let within = core.client_tx() != TxState::Idle;
     if let Some(ears) = &mut core.ears {
         ears.joining.retain(|joining| **joining != *channel);
         ears.channels.listen(Arc::from(channel), within);
@@ -154,7 +159,7 @@ pub(super) fn listen<E: Engine>(core: &mut Core<E>, channel: &str) {
 
 /// `UNLISTEN` is answered, here or by a server; `None`: to nothing any more.
 pub(super) fn unlisten<E: Engine>(core: &mut Core<E>, channel: Option<&str>) {
-    let within = core.tx != TxState::Idle;
+    let within = core.client_tx() != TxState::Idle;
     change(core, |channels| channels.unlisten(channel, within));
 }
 
@@ -274,7 +279,7 @@ fn control<E: Engine>(core: &Core<E>, exchange: &E::Exchange) -> Option<Savepoin
 
 /// Whether there is something that an idle client is to be told.
 pub(super) fn has_news<E: Engine>(core: &Core<E>) -> bool {
-    core.tx == TxState::Idle && core.ears.as_ref().is_some_and(|ears| ears.mailbox.has_news())
+    core.client_tx() == TxState::Idle && core.ears.as_ref().is_some_and(|ears| ears.mailbox.has_news())
 }
 
 /// Gives an idle client a portion of what waits for it.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Whether the whole unit is answered here.
 pub(super) fn answers<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
-    if plan.needs_server || plan.effects.is_empty() || core.tx == TxState::Failed {
+    if plan.needs_server || plan.effects.is_empty() || core.client_tx() == TxState::Failed {
         return false;
     }
     // What is not known may have put statements beside ours on the kept backend.
@@ -39,17 +39,18 @@ pub(super) fn answers<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
         })
     };
     let may_fail = named().any(|name| !core.statements.has(name.as_bytes())) || named().nth(1).is_some();
-    if core.tx == TxState::Open && may_fail {
+    if core.client_tx() == TxState::Open && may_fail {
         return false;
     }
-    let there = (discards && (core.held.is_some() || in_company)) || (deallocates && statements_there);
+    let there = (discards && (core.held.is_some() || core.deferred.is_some() || in_company))
+        || (deallocates && statements_there);
     !there && !wishes(plan).any(|change| only_its_backend_knows(core, change))
 }
 
 // What the backend that the session keeps listens to, it must be told, and asked.
 fn only_its_backend_knows<E: Engine>(core: &Core<E>, change: &Change) -> bool {
     match change {
-        Change::Listen(_) => !listen::may_share(core),
+        Change::Listen(_) => core.deferred.is_some() || !listen::may_share(core),
         Change::Unlisten(_) => core.lane.mode == PoolMode::Session || listen::may_listen_itself(core),
         Change::Channels(_) => !listen::listens(core) || listen::may_listen_itself(core),
         _ => false,
@@ -63,7 +64,7 @@ fn wishes(plan: &Plan) -> impl Iterator<Item = &Change> {
 /// A setting of ours with a value that it does not have, or among statements that a server runs.
 pub(super) fn refuses<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &Plan) -> Option<ClientError> {
     let ours = wishes(plan).any(|change| matches!(change, Change::Primacy { .. } | Change::ShowPrimacy(_)));
-    if ours && !exchange.is_mid_unit() && plan.needs_server && core.tx != TxState::Failed {
+    if ours && !exchange.is_mid_unit() && plan.needs_server && core.client_tx() != TxState::Failed {
         return Some(
             ClientError::new(
                 "0A000",
@@ -74,11 +75,11 @@ pub(super) fn refuses<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &
         );
     }
     let asks = plan.channels || wishes(plan).any(|change| matches!(change, Change::Channels(_)));
-    if asks && listen::listens(core) && core.tx != TxState::Failed {
+    if asks && listen::listens(core) && core.client_tx() != TxState::Failed {
         let text = "pg_listening_channels() must stand alone in a session that listens";
         return Some(ClientError::new("0A000", 1235, text).hint("send SELECT pg_listening_channels()"));
     }
-    if core.tx == TxState::Failed
+    if core.client_tx() == TxState::Failed
         && plan.transaction == Transaction::None
         && describes_the_absent(core, exchange)
     {
@@ -92,7 +93,7 @@ pub(super) fn refuses<E: Engine>(core: &Core<E>, exchange: &E::Exchange, plan: &
 // prepares none there. One with a result it does not describe either.
 fn describes_the_absent<E: Engine>(core: &Core<E>, exchange: &E::Exchange) -> bool {
     const RESULTS: [&[u8]; 7] = [b"select", b"values", b"table", b"with", b"show", b"explain", b"fetch"];
-    let Some(held) = &core.held else { return false };
+    let is_there = |id| core.held.as_ref().is_some_and(|held| held.lease.standing(id) == Some(true));
     (0..exchange.parts()).any(|index| match exchange.part(index) {
         Part::Use { name, runs: false } if !name.is_empty() => {
             core.statements.find(name).is_some_and(|entry| {
@@ -100,7 +101,7 @@ fn describes_the_absent<E: Engine>(core: &Core<E>, exchange: &E::Exchange) -> bo
                 let has_result = RESULTS
                     .iter()
                     .any(|word| text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)));
-                !has_result && held.lease.standing(entry.prepared.id) != Some(true)
+                !has_result && !is_there(entry.prepared.id)
             })
         }
         _ => false,
@@ -115,14 +116,14 @@ pub(super) fn answer<E: Engine>(core: &mut Core<E>, exchange: &mut E::Exchange, 
     match all(core, exchange, plan) {
         Err(error) => {
             core.statements.undo();
-            exchange.refuse(&error, core.tx);
+            exchange.refuse(&error, core.client_tx());
         }
         Ok(texts) => {
             let parts = exchange.base()..exchange.base() + exchange.parts();
             let parts: Vec<u32> = parts.filter_map(|part| part.try_into().ok()).collect();
             core.statements.confirm(&Confirmed { parts, ..Confirmed::default() });
             let answers: Vec<_> = texts.iter().map(|(part, text)| (*part, text.answer())).collect();
-            exchange.answer(&answers, core.tx);
+            exchange.answer(&answers, core.client_tx());
         }
     }
 }

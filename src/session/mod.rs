@@ -7,6 +7,7 @@ pub mod catalog;
 mod channels;
 mod checkout;
 mod core;
+mod deferred;
 mod dispatch;
 mod doubts;
 mod ear;

@@ -85,6 +85,12 @@ pub(super) struct Plan {
     pub(super) own_values: bool,
     /// Whether it asks which channels the session listens to, in a way that only a server answers.
     pub(super) channels: bool,
+    /// Whether it belongs to the transaction that it runs in.
+    pub(super) bound: bool,
+    /// Whether a name in it does not stand for what it should: a server says so.
+    pub(super) misnamed: bool,
+    /// Whether it may run apart from a transaction of which no server knows yet.
+    pub(super) apart: bool,
     /// Prepared statements that it uses.
     pub(super) used: SmallVec<[Used; 1]>,
     /// Statements that its texts prepare: they must not be there before.
@@ -125,6 +131,9 @@ impl Default for Plan {
             ends: false,
             own_values: false,
             channels: false,
+            bound: false,
+            misnamed: false,
+            apart: false,
             used: SmallVec::new(),
             gains: SmallVec::new(),
             returns: false,
@@ -192,6 +201,7 @@ impl Plan {
                     let prepared = judge.store.get(judge.circumstances, body, text);
                     let resolution =
                         plan.prepare::<X>(statements, judge, (index, base + index), name, &prepared);
+                    plan.misnamed |= matches!(resolution, Resolution::Duplicate(_));
                     exchange.resolve(index, resolution);
                 }
                 Part::Use { name, runs } => {
@@ -201,6 +211,7 @@ impl Plan {
                         Some(entry) => plan.used(exchange, statements, judge, (index, name, runs), entry),
                     };
                     plan.needs_server |= matches!(resolution, Resolution::Missing);
+                    plan.misnamed |= matches!(resolution, Resolution::Missing | Resolution::Outdated);
                     exchange.resolve(index, resolution);
                 }
                 Part::Forget { name } => {
@@ -311,6 +322,7 @@ impl Plan {
         self.ends |= verdict.ends;
         self.own_values |= verdict.own_values;
         self.channels |= verdict.channels;
+        self.bound |= verdict.bound;
         self.writes |= verdict.class == Class::Write
             && !matches!(verdict.reason, Reason::TransactionControl | Reason::SessionState);
         match &verdict.effect {
@@ -335,8 +347,12 @@ impl Plan {
         }
         self.needs_server |= !matches!(verdict.effect, Effect::Changes(_)) && verdict.statements > 0;
         match cleared {
-            Cleared::Yes { primary_only: false } => {}
-            Cleared::Yes { primary_only: true } => self.raise(self.class.max(Class::NodeLocal), None),
+            Cleared::Yes { primary_only, bound } => {
+                self.bound |= bound;
+                if primary_only {
+                    self.raise(self.class.max(Class::NodeLocal), None);
+                }
+            }
             Cleared::Writes(_) => {
                 self.raise(Class::Write, None);
                 self.writes = true;
@@ -348,9 +364,10 @@ impl Plan {
             (so_far, Transaction::None) => so_far,
             (Transaction::None, this) => this,
             // A transaction that begins and ends, or begins with what it runs, in one unit.
-            (Transaction::Begin { read_only, isolation }, Transaction::Begin { .. } | Transaction::Other) => {
-                Transaction::Begin { read_only: read_only.filter(|_| false), isolation }
-            }
+            (
+                Transaction::Begin { isolation, deferrable, .. },
+                Transaction::Begin { .. } | Transaction::Other,
+            ) => Transaction::Begin { read_only: None, isolation, deferrable },
             _ => Transaction::Other,
         };
     }

@@ -20,7 +20,7 @@ pub(super) fn first<'c>(
 
 /// Whether `plan` must be sent so that it returns to the client's own start-up values.
 pub(super) fn are_seen<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
-    if core.startup.is_empty() || plan.effects.is_empty() || core.tx == TxState::Failed {
+    if core.startup.is_empty() || plan.effects.is_empty() || core.client_tx() == TxState::Failed {
         return false;
     }
     let mine = || first(&core.startup, &core.greeting);

@@ -49,7 +49,7 @@ impl<E: Engine> Session<E> {
         if let End::Sent(error) = end {
             tracing::info!(client = self.core.place.id, user = %self.core.place.user, %error, "client sent away");
             let mut exchange = self.core.exchange.take().unwrap_or_else(|| self.core.take_exchange());
-            exchange.refuse(&error.fatal(), self.core.tx);
+            exchange.refuse(&error.fatal(), self.core.client_tx());
             let farewell = poll_fn(|cx| exchange.poll_flush(cx, &mut self.client));
             // A client that does not read is not waited for.
             drop(tokio::time::timeout(Duration::from_secs(1), farewell).await);
@@ -126,12 +126,13 @@ impl<E: Engine> Session<E> {
                     served?;
                 }
             }
-            if let Some(why) = self.core.place.doom().filter(|_| self.core.tx == TxState::Idle) {
+            if let Some(why) = self.core.place.doom().filter(|_| self.core.client_tx() == TxState::Idle) {
                 self.core.exchange = Some(exchange);
                 return Err(End::Sent(Box::new(why)));
             }
         }
-        let idle = if self.core.tx == TxState::Idle { Activity::Idle } else { Activity::IdleInTransaction };
+        let idle = self.core.client_tx() == TxState::Idle;
+        let idle = if idle { Activity::Idle } else { Activity::IdleInTransaction };
         self.core.place.set_activity(idle);
         if let Some(pinned) = &self.core.pin_entry {
             pinned.idle(clock::now());
@@ -229,7 +230,7 @@ impl<E: Engine> Session<E> {
 
 fn idle_limit<E: Engine>(core: &Core<E>) -> Duration {
     let timeouts = core.shared.settings.load().timeouts;
-    if core.tx == TxState::Idle { timeouts.client_idle } else { timeouts.idle_in_transaction }
+    if core.client_tx() == TxState::Idle { timeouts.client_idle } else { timeouts.idle_in_transaction }
 }
 
 // Whether `limit` (zero = none) has passed since this was asked first.
@@ -239,7 +240,7 @@ fn is_over(sleep: &mut Option<Pin<Box<Sleep>>>, limit: Duration, cx: &mut Contex
 }
 
 fn idle_error<E: Engine>(core: &Core<E>) -> ClientError {
-    if core.tx == TxState::Idle {
+    if core.client_tx() == TxState::Idle {
         ClientError::new("57P05", 4031, "terminating connection due to idle-session timeout")
             .hint("timeouts.client_idle of the proxy's configuration sets it")
     } else {

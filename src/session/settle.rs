@@ -28,7 +28,8 @@ pub(super) fn unit<E: Engine>(
 ) {
     let now = clock::now();
     let was = std::mem::replace(&mut core.tx, outcome.tx);
-    core.place.in_transaction.store(outcome.tx != TxState::Idle, Ordering::Relaxed);
+    super::deferred::settled(core, plan, outcome);
+    core.place.in_transaction.store(core.client_tx() != TxState::Idle, Ordering::Relaxed);
     if was == TxState::Idle && outcome.tx != TxState::Idle {
         core.tx_since = began;
     }
@@ -57,7 +58,7 @@ pub(super) fn unit<E: Engine>(
         core.lane.catalog.forget();
         core.tx_ddl = false;
     }
-    figures(core, exchange, plan, outcome, was, began, now);
+    figures(core, exchange, plan, was, began, now);
     exchange.finish();
     // What settings have become is asked first, if only the server knows.
     if core.must_keep() || exchange.is_mid_unit() || core.journal.is_some() {
@@ -152,7 +153,6 @@ fn figures<E: Engine>(
     core: &Core<E>,
     exchange: &mut E::Exchange,
     plan: &Plan,
-    outcome: &Outcome,
     was: TxState,
     began: Tick,
     now: Tick,
@@ -165,7 +165,7 @@ fn figures<E: Engine>(
     if plan.prepares > 0 {
         traffic.add(Count::ClientParses, u64::from(plan.prepares));
     }
-    if outcome.tx == TxState::Idle {
+    if core.client_tx() == TxState::Idle {
         let since = if was == TxState::Idle { began } else { core.tx_since };
         traffic.transaction(us(now.since(since)));
     }

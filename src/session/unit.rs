@@ -7,8 +7,8 @@ use super::plan::Plan;
 use super::registry::Activity;
 use super::run::End;
 use super::{
-    checkout, dispatch, effects, explain, floor, journal, judge, kill, listen, local, settle, shapes, supply,
-    vacate,
+    checkout, deferred, dispatch, effects, explain, floor, journal, judge, kill, listen, local, settle,
+    shapes, supply, vacate,
 };
 use crate::clock::{self, Tick};
 use crate::engine::seam::{Engine, Exchange, Inbound, Lost, Outcome, Refusal, Relay};
@@ -102,7 +102,7 @@ pub(super) async fn serve<E: Engine>(
     if vacate::is_needed(core, &unit.plan) {
         Box::pin(vacate::before(core, &unit.plan)).await;
     }
-    if listen::concerns(&unit.plan) {
+    if listen::concerns(&unit.plan) && !listen::begins(core, &unit.plan) {
         Box::pin(listen::prepare(core, &mut unit.plan)).await;
     }
     unit.attempt = Attempt::default();
@@ -120,6 +120,36 @@ async fn explain_route<E: Engine>(
     flush::<E>(exchange, client).await
 }
 
+// Answers what needs no server. False: it needs one.
+fn answered_here<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut E::Exchange,
+    plan: &Plan,
+    began: Tick,
+) -> bool {
+    if local::answers(core, plan) {
+        local::answer(core, exchange, plan);
+    } else if let Some(answered) = deferred::answers(core, exchange, plan) {
+        deferred::answer(core, exchange, plan, answered, began);
+    } else {
+        return false;
+    }
+    true
+}
+
+// What is not even tried.
+fn refuses<E: Engine>(
+    core: &Core<E>,
+    exchange: &E::Exchange,
+    plan: &Plan,
+    attempt: &mut Attempt,
+) -> Option<ClientError> {
+    if let Some(error) = local::refuses(core, exchange, plan) {
+        return Some(error);
+    }
+    if core.shared.shapes.any() { shapes::refuses(core, exchange, attempt) } else { None }
+}
+
 async fn run<E: Engine>(
     core: &mut Core<E>,
     exchange: &mut Box<E::Exchange>,
@@ -127,21 +157,16 @@ async fn run<E: Engine>(
     Unit { plan, attempt }: &mut Unit,
     began: Tick,
 ) -> Result<(), End> {
-    if local::answers(core, plan) {
-        local::answer(core, exchange, plan);
+    if answered_here(core, exchange, plan, began) {
         return flush::<E>(exchange, client).await;
     }
-    if let Some(error) = local::refuses(core, exchange, plan) {
-        return refuse(core, exchange, client, &error).await;
-    }
-    if core.shared.shapes.any()
-        && let Some(error) = shapes::refuses(core, exchange, attempt)
-    {
+    if let Some(error) = refuses(core, exchange, plan, attempt) {
         return refuse(core, exchange, client, &error).await;
     }
     if let Some(error) = misplaced(core, plan) {
         return void(core, exchange, client, error).await;
     }
+    let mut begins = listen::begins(core, plan);
     loop {
         if let Some(held) = &core.held
             && let Some(error) = lost_leave(core, held)
@@ -153,14 +178,18 @@ async fn run<E: Engine>(
                 core.shared.stats.count(ClusterCount::Retries);
                 continue;
             }
-            core.statements.undo();
-            if error.fatal {
-                return Err(End::Sent(Box::new(error)));
-            }
-            return refuse(core, exchange, client, &error).await;
+            return not_sent(core, exchange, client, error).await;
         }
         if std::mem::take(&mut attempt.waited) && judge::is_outdated(core, exchange, plan) {
             Box::pin(judge::anew(core, exchange, plan)).await;
+            continue;
+        }
+        if std::mem::take(&mut begins) {
+            // The primary has the transaction now: in it this is what it is in any other.
+            Box::pin(listen::prepare(core, plan)).await;
+            if answered_here(core, exchange, plan, began) {
+                return flush::<E>(exchange, client).await;
+            }
             continue;
         }
         core.place.set_activity(Activity::Active);
@@ -229,8 +258,25 @@ async fn refuse<E: Engine>(
     error: &ClientError,
 ) -> Result<(), End> {
     tracing::debug!(client = core.place.id, %error, "unit refused");
-    exchange.refuse(error, core.tx);
+    if let Some(deferred) = &mut core.deferred {
+        deferred.failed = true;
+    }
+    exchange.refuse(error, core.client_tx());
     flush::<E>(exchange, client).await
+}
+
+// No backend could be had for it.
+async fn not_sent<E: Engine>(
+    core: &mut Core<E>,
+    exchange: &mut Box<E::Exchange>,
+    client: &mut Stream,
+    error: ClientError,
+) -> Result<(), End> {
+    core.statements.undo();
+    if error.fatal {
+        return Err(End::Sent(Box::new(error)));
+    }
+    refuse(core, exchange, client, &error).await
 }
 
 // The backend and what was done on it are given up, and the answer that was under way (if one was) is replaced by `error`: where the client has had half of a message already, the connection ends with it.
@@ -399,7 +445,8 @@ async fn more<E: Engine>(
     let reads = next.class == Class::Read
         && next.pin.is_none()
         && next.transaction == Transaction::None
-        && next.effects.is_empty();
+        && next.effects.is_empty()
+        && (next.apart || core.deferred.is_none());
     // What runs and may be followed by a write is the primary's, like a unit that begins so.
     let first_runs = next.runs > 0 && plan.runs == 0 && core.tx == TxState::Idle;
     let commits = next.open && first_runs;

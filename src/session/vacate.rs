@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// Whether `plan` needs it.
 pub(super) fn is_needed<E: Engine>(core: &Core<E>, plan: &Plan) -> bool {
-    plan.ddl && plan.empties().is_some() && core.tx == TxState::Idle
+    plan.ddl && plan.empties().is_some() && core.client_tx() == TxState::Idle
 }
 
 /// Closes what is idle there, unless another client is connected to it: then the server says what it thinks of that.

@@ -129,6 +129,9 @@ impl Reader {
 
     /// With a backslash a string may end elsewhere in a session of another `standard_conforming_strings`.
     fn literal(&mut self, tok: &Tok<'_>) {
+        if functions::speaks_of_now(tok.raw) {
+            self.add(Does::BOUND);
+        }
         let plain = tok.raw.first() == Some(&b'\'');
         if plain && tok.raw.contains(&b'\\') {
             self.pins();
@@ -168,6 +171,9 @@ impl Reader {
             }
             self.body.names.entry(part.as_ref().into()).or_insert(false);
         }
+        if chain.next == at + 1 && tok.kind == Kind::Word && functions::is_bound_word(tok.word) {
+            self.add(Does::BOUND);
+        }
         if chain.parts.len() > 1 {
             self.body.attributes.insert(chain.name().into());
         }
@@ -182,6 +188,9 @@ impl Reader {
     }
 
     fn builtin(&mut self, name: &str, arguments: &[Tok<'_>]) {
+        if functions::is_bound(name) {
+            self.add(Does::BOUND);
+        }
         // The newest version: a name that an older server does not have cannot be called there.
         match functions::postgres(name, u16::MAX) {
             Some(Deed::Harmless | Deed::Keyword) | None => {}

@@ -137,7 +137,12 @@ fn what_acts_and_what_describes_the_server_is_seen() {
     assert_eq!(sql("select count(*) from pg_stat_activity").does, Does::LOCAL);
     assert_eq!(sql("select current_setting('server_version')").does, Does::LOCAL);
     assert_eq!(sql("select current_setting('search_path')").does, Does::NOTHING);
-    assert_eq!(plpgsql("begin return lower(x) || now(); end").does, Does::NOTHING);
+    assert_eq!(plpgsql("begin return lower(x) || clock_timestamp(); end").does, Does::NOTHING);
+    for body in
+        ["now()", "pg_catalog.now()", "Current_Timestamp", "current_time(3)", "age(x)", "timestamptz 'NOW'"]
+    {
+        assert_eq!(plpgsql(&format!("begin return {body}; end")).does, Does::BOUND, "{body}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use super::body::{self, Body};
 use super::functions;
 use crate::catalog::names::NewRoutine;
-use crate::catalog::source::{Function, Hang, Hangs, Language, Listed, Overrule, Source};
+use crate::catalog::source::{Function, Hang, Hangs, Language, Listed, NOW, Overrule, Source};
 use crate::catalog::{Does, Names, Relation};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -176,9 +176,13 @@ impl Graph {
             self.edge(caller, callee);
         } else if oid == 0 || oid >= FIRST_OF_USERS {
             // Made since the list of functions was read, or not to be told.
-            if let Some(node) = self.node_mut(caller) {
-                node.does = node.does.with(Does::UNKNOWN);
-            }
+            self.does_too(caller, Does::UNKNOWN);
+        }
+    }
+
+    fn does_too(&mut self, number: u32, does: Does) {
+        if let Some(node) = self.node_mut(number) {
+            node.does = node.does.with(does);
         }
     }
 
@@ -224,13 +228,10 @@ impl Graph {
         let node = self.add(Does::NOTHING);
         for hang in hangs {
             match (hang.function, &hang.why) {
+                (Some(NOW), _) => self.does_too(node, Does::BOUND),
                 (Some(oid), _) => self.runs(node, oid),
-                (None, why) => {
-                    let does = if why.is_some() { Does::UNKNOWN } else { Does::LOCAL };
-                    if let Some(node) = self.node_mut(node) {
-                        node.does = node.does.with(does);
-                    }
-                }
+                (None, Some(_)) => self.does_too(node, Does::UNKNOWN),
+                (None, None) => self.does_too(node, Does::LOCAL),
             }
         }
         node

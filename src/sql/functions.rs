@@ -95,6 +95,51 @@ pub(super) fn postgres(name: &str, major: u16) -> Option<Deed> {
     name.starts_with("pg_stat_get_").then_some(Deed::Local)
 }
 
+/// PostgreSQL's functions whose answers, or what they leave, belong to the transaction that they run in: when it began, and the descriptors of large objects.
+const BOUND: [&str; 9] = [
+    "now",
+    "transaction_timestamp",
+    "age",
+    "lo_close",
+    "loread",
+    "lo_lseek",
+    "lo_lseek64",
+    "lo_tell",
+    "lo_tell64",
+];
+
+/// The same of its keywords.
+const BOUND_WORDS: [&str; 5] =
+    ["current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"];
+
+/// What a literal says that stands for a time of its transaction's.
+const NOW: [&[u8]; 4] = [b"now", b"today", b"tomorrow", b"yesterday"];
+
+/// Whether what PostgreSQL's function `name` answers, or leaves, belongs to the transaction that it runs in.
+pub(super) fn is_bound(name: &str) -> bool {
+    BOUND.contains(&name)
+}
+
+/// The same of a keyword, in lower case.
+pub(super) fn is_bound_word(word: &str) -> bool {
+    BOUND_WORDS.contains(&word)
+}
+
+/// Whether in `bytes` there is a word that, given as a date or a time, is one of its transaction's.
+#[must_use]
+pub fn speaks_of_now(bytes: &[u8]) -> bool {
+    let is_letter = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphabetic);
+    let starts = |at: usize| at.checked_sub(1).is_none_or(|before| !is_letter(before));
+    let word = |at: usize| {
+        NOW.iter().any(|word| {
+            let end = at + word.len();
+            bytes.get(at..end).is_some_and(|there| there.eq_ignore_ascii_case(word)) && !is_letter(end)
+        })
+    };
+    let first = |byte: &u8| matches!(byte, b'n' | b'N' | b't' | b'T' | b'y' | b'Y');
+    bytes.iter().enumerate().any(|(at, byte)| first(byte) && starts(at) && word(at))
+}
+
 /// What a call of MySQL's function `name` (lower case) does; `None` = not known.
 pub(super) fn mysql(name: &str) -> Option<Deed> {
     MYSQL.get(name).map(|entry| entry.deed)

@@ -109,6 +109,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
     let command = outcomes.first().map_or("", |outcome| outcome.command);
     let ddl = outcomes.iter().any(|outcome| outcome.ddl);
     let outside = outcomes.iter().any(|outcome| outcome.outside);
+    let bound = outcomes.iter().any(|outcome| outcome.bound);
     let own_values = outcomes.iter().any(|outcome| outcome.own_values);
     let channels = outcomes.iter().any(|outcome| outcome.channels);
     let ends = outcomes.iter().any(|outcome| outcome.ends);
@@ -160,6 +161,7 @@ fn combine(mut outcomes: Vec<Outcome>) -> Verdict {
         own_values,
         empties,
         channels,
+        bound,
         ddl,
         repeatable: statements == 1 && transaction == Transaction::None && traceless && !outside,
     }

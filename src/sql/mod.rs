@@ -27,6 +27,7 @@ mod tests;
 
 pub use cache::{VerdictStats, Verdicts};
 pub use context::{Context, Dialect, Lexing};
+pub use functions::speaks_of_now;
 pub use hints::{Hint, HintedLevel, explained_route, hint};
 pub use judge::{PARSED_MAX, READ_MAX, judge_uncached};
 pub use normal::{normal, normal_key};

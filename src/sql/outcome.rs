@@ -25,6 +25,8 @@ pub(super) struct Outcome {
     /// The database that nobody may be connected to.
     pub(super) empties: Option<Box<str>>,
     pub(super) channels: bool,
+    /// It belongs to the transaction that it runs in.
+    pub(super) bound: bool,
 }
 
 impl Outcome {
@@ -46,6 +48,7 @@ impl Outcome {
             own_values: false,
             empties: None,
             channels: false,
+            bound: false,
         }
     }
 

@@ -39,6 +39,9 @@ pub struct Verdict {
     pub empties: Option<Box<str>>,
     /// Whether it asks which channels the session listens to, otherwise than by [`Change::Channels`].
     pub channels: bool,
+    /// Whether what it answers, or leaves, belongs to the transaction that it runs in: when that began, its cursors, its modes. Dates and times that
+    /// literals give are not looked at.
+    pub bound: bool,
     /// Whether the text changes the catalog (any DDL).
     pub ddl: bool,
     /// Whether the text may be answered again on another node after a refusal: a single statement that is no transaction control.
@@ -97,6 +100,8 @@ pub enum Transaction {
         read_only: Option<bool>,
         /// `ISOLATION LEVEL` when given.
         isolation: Option<Isolation>,
+        /// Whether `DEFERRABLE` or `NOT DEFERRABLE` is given.
+        deferrable: bool,
     },
     /// The text is one `COMMIT` / `END`, without `AND CHAIN`.
     Commit,

@@ -89,6 +89,10 @@ counters! {
         Held => "held",
         /// Reads that a replica served without a proof that it was fresh enough, because no primary came.
         ServedUnproved => "served_unproved",
+        /// Transactions whose BEGIN was answered here, so that their reads leave the primary until they write.
+        Deferred => "deferred",
+        /// Of these, the ones that began on the primary in the end.
+        DeferredBegun => "deferred_begun",
         /// Reads that replay came in the way of on a replica.
         Conflicts => "conflicts",
         /// Statements refused because servers went down under their like.

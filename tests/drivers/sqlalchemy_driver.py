@@ -1,4 +1,4 @@
-"""SQLAlchemy through Primacy, with psycopg or asyncpg, in autocommit or with transactions: its connections alone, its ORM whole, reads alone."""
+"""SQLAlchemy through Primacy, with psycopg or asyncpg, in autocommit or with transactions (that wait for their first write or not): its connections alone, its ORM whole, reads alone."""
 import asyncio
 import sys
 from sqlalchemy import ForeignKey, func, inspect, insert, select, text, update
@@ -48,7 +48,7 @@ def whole(session):
     session.commit()
     assert session.scalar(select(func.count()).select_from(Book)) == 27
     assert session.scalars(select(Author.name).where(Author.id == first)).one() == "renamed"
-    if mode == "transactions":
+    if mode != "autocommit":
         session.add(Author(name="outer"))
         session.flush()
         try:

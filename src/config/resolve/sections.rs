@@ -107,6 +107,7 @@ impl Resolver<'_> {
             reads_on_primary: self.or(raw.reads_on_primary.as_ref(), base.reads_on_primary),
             functions,
             reads_without_primary: self.or(raw.reads_without_primary.as_ref(), base.reads_without_primary),
+            reads_in_transactions: self.or(raw.reads_in_transactions.as_ref(), base.reads_in_transactions),
             breaker: self.or(raw.retry.as_ref().and_then(|retry| retry.value.breaker.as_ref()), base.breaker),
         }
     }

@@ -1,5 +1,6 @@
 -- What hangs on relations: for each one asked (its number) and each use (read, written) the functions of users that it runs and why;
--- without a function what is not known to be harmless whatever it runs; without a reason that only the primary can answer for it.
+-- without a function what is not known to be harmless whatever it runs; without a reason that only the primary can answer for it; 1299, now(), for all
+-- that asks when its transaction began.
 -- Objects with an oid below 16384 came with the server.
 -- OFFSET 0 keeps the planner from reading whole catalogs for a few relations: it cannot know how many a recursion reaches.
 -- $1 schemas ('' = by search path), $2 names, $3 schemas of the search path (null = not known: all), $4 whether "$user" is in it,
@@ -161,6 +162,13 @@ findings (n, function, why) as (
   from builtins
   where not written and (proname ~ '^(pg_|txid_|inet_server|inet_client)' or proname = 'version'
                          or proname = 'current_setting' and not policy)
+  union all
+  -- Who asks when its transaction began: by a function, or by a keyword (CURRENT_DATE to LOCALTIMESTAMP). now() stands for all of them.
+  select n, 1299::oid, format(what, name, relation::regclass) || ' asks when its transaction began'
+  from builtins where not written and proname in ('now', 'transaction_timestamp', 'age')
+  union all
+  select n, 1299::oid, format(what, name, relation::regclass) || ' asks when its transaction began'
+  from evaluated where not written and tree ~ 'SQLVALUEFUNCTION :op [0-8] '
   union all
   -- A view on what describes the server; row locks in a view.
   select n, null, null

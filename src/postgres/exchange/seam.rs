@@ -136,6 +136,36 @@ impl Seam for Exchange {
         self.request.part(index, self.segment())
     }
 
+    fn bytes(&self) -> &[u8] {
+        self.segment()
+    }
+
+    fn is_self_contained(&self) -> bool {
+        self.request.is_self_contained(self.segment())
+    }
+
+    fn first(&self) -> Option<usize> {
+        self.request.first(self.segment()).filter(|_| !self.is_mid_unit())
+    }
+
+    fn answer_first(&mut self, parts: usize, answer: Answer<'_>) {
+        let messages = self.request.messages.get(..parts).unwrap_or_default();
+        let mut bytes = Vec::new();
+        super::super::answer::answer_each(
+            self.segment(),
+            messages,
+            &[(0, answer)],
+            (TxState::Open, &[]),
+            &mut bytes,
+        );
+        let length = messages.last().map_or(0, |last| last.span.end);
+        self.say(&bytes);
+        self.inbox.consume(length);
+        self.segment_held = false;
+        self.request.restart(false);
+        self.resolutions.clear();
+    }
+
     fn resolve(&mut self, index: usize, resolution: Resolution) {
         if let Some(slot) = self.resolutions.get_mut(index) {
             *slot = resolution;

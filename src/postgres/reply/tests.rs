@@ -306,3 +306,17 @@ fn what_was_to_make_room_behind_an_error_is_still_there() {
     assert_eq!(reply.changes, [Confirmed::Statement(2)]);
     assert!(down.bytes().starts_with(&[close, error("ERROR", "42601", "no")].concat()));
 }
+
+#[test]
+fn a_transaction_that_the_server_does_not_know_of_is_told_at_the_end() {
+    let failed = error("ERROR", "22012", "division by zero");
+    for (said, state) in [(message(b'C', b"SELECT 1\0"), b'T'), (failed, b'E')] {
+        let bytes = [said.clone(), message(b'Z', b"I")].concat();
+        for within in [false, true] {
+            let treatment = Treatment { within, ..Treatment::default() };
+            let (left, _, outcome) = pieces::reply(&bytes, 3, treatment);
+            let end = message(b'Z', &[if within { state } else { b'I' }]);
+            assert_eq!((left, outcome.tx), ([said.clone(), end].concat(), TxState::Idle));
+        }
+    }
+}

@@ -108,3 +108,42 @@ fn what_the_protocol_does_not_have_is_refused() {
         assert_eq!((error.sqlstate.to_string().as_str(), error.fatal), ("08P01", true), "{error}");
     }
 }
+
+#[test]
+fn what_may_be_run_on_later_is_not_self_contained() {
+    use crate::postgres::wire::{bind, execute, parse, sync};
+    let built = |build: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        build(&mut bytes);
+        let mut request = Request::default();
+        assert!(request.frame(&bytes).unwrap());
+        (request.is_self_contained(&bytes), request.first(&bytes))
+    };
+    let none = || std::iter::empty();
+    let one = |out: &mut Vec<u8>, portal: &str, rows| {
+        parse(out, b"s", b"BEGIN", &[]);
+        bind(out, portal, "s", none());
+        execute(out, portal, rows);
+    };
+    let whole = |build: &dyn Fn(&mut Vec<u8>)| {
+        built(&|out| {
+            build(out);
+            sync(out);
+        })
+    };
+    assert_eq!(whole(&|_| {}), (true, None));
+    assert_eq!(whole(&|out| one(out, "", 0)), (true, None));
+    assert_eq!(whole(&|out| one(out, "", 1)), (true, None), "rows that are left are gone with the next Bind");
+    assert_eq!(whole(&|out| one(out, "p", 0)), (false, None));
+    assert_eq!(whole(&|out| bind(out, "", "s", none())), (false, None), "it may be run later");
+    assert_eq!(whole(&|out| execute(out, "", 0)), (false, None), "it was bound before");
+    let twice = |first: &'static str, second: &'static str| {
+        move |out: &mut Vec<u8>| {
+            one(out, first, 0);
+            one(out, second, 0);
+        }
+    };
+    assert_eq!(whole(&twice("", "")), (true, Some(3)));
+    assert_eq!(whole(&twice("p", "")), (false, None));
+    assert_eq!(whole(&twice("", "p")), (false, Some(3)));
+}

@@ -38,9 +38,10 @@ fn judge_plain(toks: &[Tok<'_>], context: &Context<'_>) -> Outcome {
         "replace" => walk("REPLACE", toks, context),
         "update" => walk("UPDATE", toks, context),
         "delete" => walk("DELETE", toks, context),
-        "begin" if toks.len() == 1 || toks.get(1).is_some_and(|tok| tok.is("work")) => {
-            Outcome::control("BEGIN", Transaction::Begin { read_only: None, isolation: None })
-        }
+        "begin" if toks.len() == 1 || toks.get(1).is_some_and(|tok| tok.is("work")) => Outcome::control(
+            "BEGIN",
+            Transaction::Begin { read_only: None, isolation: None, deferrable: false },
+        ),
         "start" => start(toks),
         "commit" => end(toks, "COMMIT"),
         "rollback" => end(toks, "ROLLBACK"),
@@ -81,7 +82,7 @@ fn start(toks: &[Tok<'_>]) -> Outcome {
             return Outcome::unknown("START TRANSACTION");
         }
     }
-    Outcome::control("START TRANSACTION", Transaction::Begin { read_only, isolation })
+    Outcome::control("START TRANSACTION", Transaction::Begin { read_only, isolation, deferrable: false })
 }
 
 fn end(toks: &[Tok<'_>], command: &'static str) -> Outcome {

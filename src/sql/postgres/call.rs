@@ -24,6 +24,7 @@ pub(super) fn judge(walker: &mut Walker<'_, '_, '_, '_>, chain: &Chain<'_>) {
     let deed = functions::postgres(name, walker.env.context.server_major);
     let builtin = chain.parts.len() == 1 || schema == "pg_catalog" && chain.parts.len() == 2;
     let deed = deed.filter(|deed| builtin && !(*deed == Deed::Keyword && quoted));
+    walker.out.bound |= builtin && functions::is_bound(name);
     let arguments = count(walker.toks, chain.next + 1);
     let own = walker.env.routine(schema, name, arguments).filter(|_| chain.parts.len() < 3);
     if let Some(own) = own {
@@ -103,6 +104,7 @@ pub(super) fn does(does: Does, reason: impl Fn() -> Reason, name: &str, out: &mu
         out.local(name);
     }
     out.outside |= does.has(Does::OUTSIDE);
+    out.bound |= does.has(Does::BOUND);
 }
 
 /// The number of arguments in the bracket whose inside begins at `at`; `None`: not to be told.

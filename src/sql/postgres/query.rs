@@ -190,11 +190,11 @@ impl<'t, 'a> Walker<'t, 'a, '_, '_> {
     fn name(&mut self, at: usize) -> usize {
         let Some(chain) = chain(self.toks, at) else { return at + 1 };
         let single = chain.next == at + 1;
-        if single
-            && self.toks.get(at).is_some_and(|tok| tok.kind == Kind::Word)
-            && let Some(next) = self.keyword(at)
-        {
-            return next;
+        if single && let Some(tok) = self.toks.get(at).filter(|tok| tok.kind == Kind::Word) {
+            self.out.bound |= functions::is_bound_word(tok.word);
+            if let Some(next) = self.keyword(at) {
+                return next;
+            }
         }
         if single && self.level().with && self.cte(at, chain.name()) {
             return self.after_cte_columns(at);

@@ -41,7 +41,7 @@ pub(super) fn judge(toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
         "declare" => declare(toks, env),
         "set" => returning(setting::set(toks, env), toks),
         "reset" => returning(setting::reset(toks), toks),
-        "show" => setting::show(toks),
+        "show" => Outcome { bound: true, ..setting::show(toks) },
         "discard" => setting::discard(toks),
         "deallocate" => prepared::deallocate(toks),
         _ => session(first.word, toks, env),
@@ -70,11 +70,11 @@ fn returning(mut outcome: Outcome, toks: &[Tok<'_>]) -> Outcome {
 fn session(word: &str, toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
     let second = toks.get(1);
     match word {
-        "fetch" => Outcome::read("FETCH"),
-        "move" => Outcome::read("MOVE"),
+        "fetch" => Outcome { bound: true, ..Outcome::read("FETCH") },
+        "move" => Outcome { bound: true, ..Outcome::read("MOVE") },
         "close" => match second {
             Some(tok) if tok.is("all") && toks.len() == 2 => Outcome::change("CLOSE", Change::CloseAll),
-            _ => Outcome { ends: true, ..Outcome::read("CLOSE") },
+            _ => Outcome { ends: true, bound: true, ..Outcome::read("CLOSE") },
         },
         "prepare" if second.is_some_and(|tok| tok.is("transaction")) => {
             Outcome { transaction: Transaction::Other, ..Outcome::command("PREPARE TRANSACTION") }
@@ -127,7 +127,7 @@ fn declare(toks: &[Tok<'_>], env: &Env<'_>) -> Outcome {
     if !plain || !reader.eat("for") || reader.done() {
         return Outcome::unknown("DECLARE");
     }
-    let mut outcome = Outcome::read("DECLARE");
+    let mut outcome = Outcome { bound: true, ..Outcome::read("DECLARE") };
     walk(toks.get(reader.at..).unwrap_or_default(), env, &mut outcome);
     if hold {
         outcome.pin(PinReason::HoldCursor, Certainty::Known);

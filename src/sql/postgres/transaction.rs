@@ -57,8 +57,9 @@ pub(super) fn begin(mut reader: Reader<'_, '_>, start: bool) -> Outcome {
         reader.eat_any(&["work", "transaction"]);
     }
     match modes(&mut reader) {
-        Some(Modes { read_only, isolation, .. }) => {
-            Outcome::control(command, Transaction::Begin { read_only, isolation })
+        Some(Modes { read_only, isolation, deferrable }) => {
+            let deferrable = deferrable.is_some();
+            Outcome::control(command, Transaction::Begin { read_only, isolation, deferrable })
         }
         None => Outcome::unknown(command),
     }

@@ -165,12 +165,13 @@ fn relations_are_found_where_they_stand() {
 #[test]
 fn transactions_are_told() {
     use Isolation::{RepeatableRead, Serializable};
-    let begin = |read_only, isolation| Transaction::Begin { read_only, isolation };
+    let of = |read_only, isolation, deferrable| Transaction::Begin { read_only, isolation, deferrable };
+    let begin = |read_only, isolation| of(read_only, isolation, false);
     for (text, expected) in [
         ("BEGIN", begin(None, None)),
         ("BEGIN READ WRITE", begin(Some(false), None)),
         ("START TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY", begin(Some(true), Some(Serializable))),
-        ("begin work isolation level repeatable read, not deferrable", begin(None, Some(RepeatableRead))),
+        ("begin work isolation level repeatable read, not deferrable", of(None, Some(RepeatableRead), true)),
         ("COMMIT;", Transaction::Commit),
         ("END TRANSACTION AND NO CHAIN", Transaction::Commit),
         ("ABORT", Transaction::Rollback),
@@ -182,6 +183,50 @@ fn transactions_are_told() {
         ("PREPARE TRANSACTION 'x'", Transaction::Other),
     ] {
         assert_eq!(judge(text).transaction, expected, "{text}");
+    }
+}
+
+#[test]
+fn what_belongs_to_its_transaction_is_told() {
+    for text in [
+        "SELECT now()",
+        "SELECT 1 WHERE pg_catalog.transaction_timestamp() > x",
+        "SELECT current_date",
+        "SELECT Current_Timestamp(3)",
+        "SELECT localtime AS a FROM t",
+        "WITH x AS (SELECT age(d) FROM t) SELECT * FROM x",
+        "EXPLAIN SELECT now()",
+        "SELECT 1; SELECT now()",
+        "SHOW work_mem",
+        "DECLARE c CURSOR FOR SELECT 1",
+        "FETCH c",
+        "MOVE c",
+        "CLOSE c",
+        "SELECT loread(1, 2)",
+    ] {
+        assert!(judge(text).bound, "{text}");
+    }
+    for text in [
+        "SELECT clock_timestamp(), statement_timestamp()",
+        "SELECT \"now\", t.now FROM t",
+        "SELECT lo_get(1)",
+        "",
+    ] {
+        assert!(!judge(text).bound, "{text}");
+    }
+    for (text, now) in [
+        ("'now'", true),
+        ("'NOW'", true),
+        ("'today 10:00'", true),
+        ("x,yesterday", true),
+        ("tomorrow", true),
+        ("'known'", false),
+        ("nowhere", false),
+        ("snow", false),
+        ("todays", false),
+        ("", false),
+    ] {
+        assert_eq!(crate::sql::speaks_of_now(text.as_bytes()), now, "{text}");
     }
 }
 

@@ -264,7 +264,8 @@ async fn streams(servers: &Servers, port: u16) -> Raw {
     wire::query(&mut out, &format!("START_REPLICATION PHYSICAL {position}"));
     walsender.send(&out).await;
     let admin = servers.admin(0, "postgres").await;
-    admin.batch_execute("SELECT pg_switch_wal()").await.unwrap();
+    // Little, so that nothing is under way when the server is frozen: the rest of a message could not come then.
+    admin.batch_execute("SELECT pg_logical_emit_message(true, 'test', 'more')").await.unwrap();
     walsender.read_until("Wd").await;
     walsender
 }

@@ -7,7 +7,7 @@ use super::{App, Operated};
 use crate::admin::token::TokenError;
 use crate::clock;
 use crate::cluster::monitor::{self, MonitorHandle};
-use crate::cluster::{ClusterState, Health};
+use crate::cluster::{ClusterState, Health, Role};
 use crate::config::settings::{Cluster, RouteSetting};
 use crate::engine::Probe;
 use crate::engine::door::{Caller, Front, Guest, Knock, Nodes, TurnedAway};
@@ -152,19 +152,24 @@ pub(super) fn start<E: Front, P: Probe>(
     Ok(working)
 }
 
-// The primary is asked first: a replica may be behind with users, rights and tables. While there is none, a node that has not been seen yet may be
-// the one; then the replica that is furthest.
+// The primary is asked first: a replica may be behind with users, rights and tables. While there is none, one that takes writes may be it
+// in a moment, and one that has not been seen yet may be, too; then the replica that is furthest.
 fn nodes_of(state: Arc<ClusterState>, settings: Arc<Cluster>) -> Nodes {
     Arc::new(move || {
         let view = state.view.load();
         let health = |id: usize| view.nodes.get(id).map_or(&Health::Unknown, |node| &node.health);
-        let rank = |id: &usize| match (view.primary, view.furthest()) {
-            (Some(primary), _) => usize::from(usize::from(primary.0) != *id),
-            (None, _) if matches!(health(*id), Health::Unknown) => 0,
-            (None, furthest) => 1 + usize::from(furthest.is_none_or(|node| usize::from(node.id.0) != *id)),
+        let claims = |id: usize| {
+            view.nodes.get(id).is_some_and(|node| node.role == Role::Primary && node.health == Health::Up)
+        };
+        let is_furthest = |id: usize| view.furthest().is_some_and(|node| usize::from(node.id.0) == id);
+        let is_primary = |id: usize| view.primary.is_some_and(|primary| usize::from(primary.0) == id);
+        let rank = |id: &usize| match view.primary {
+            Some(_) => usize::from(!is_primary(*id)),
+            None if claims(*id) => 0,
+            None if matches!(health(*id), Health::Unknown) => 1,
+            None => 2 + usize::from(!is_furthest(*id)),
         };
         let barred = |id: usize| matches!(health(id), Health::Quarantined(_));
-        let is_primary = |id: usize| view.primary.is_some_and(|primary| usize::from(primary.0) == id);
         let mut ids: Vec<_> =
             (0..settings.nodes.len()).filter(|id| is_primary(*id) || !barred(*id)).collect();
         ids.sort_by_key(rank);

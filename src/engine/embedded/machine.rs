@@ -183,13 +183,21 @@ impl Process {
         let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
         // A frozen parent makes no further children while they are counted.
         self.signal(signal)?;
-        let path = format!("/proc/{0}/task/{0}/children", self.pid);
-        let children = fs::read_to_string(&path).map_err(EmbeddedError::io(path))?;
-        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        for child in self.children()? {
             // A child may have ended since.
             kill(Pid::from_raw(child), signal).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Its children, as of now.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn children(&self) -> Result<Vec<i32>, EmbeddedError> {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = fs::read_to_string(&path).map_err(EmbeddedError::io(path))?;
+        Ok(children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
     }
 
     /// Waits for its end: `Some(whether it succeeded)`, or `None` when it still runs after `limit`.
@@ -217,6 +225,15 @@ impl Drop for Process {
         // Already dead in most cases; then both calls say so, and there is nothing to do about it.
         child.kill().and_then(|()| child.wait()).map(drop).unwrap_or_default();
     }
+}
+
+/// Whether a process runs: it is there, and neither ended nor frozen.
+#[must_use]
+pub fn runs(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before the state may hold anything.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'T' | 'Z' | 'X'))
 }
 
 /// The system's type for a process number.

@@ -1,6 +1,6 @@
 //! The servers of one embedded cluster as processes: which run, which is the primary, how one is started and ended.
 
-use super::machine::{Machine, POLL, Process, free_port, tail};
+use super::machine::{Machine, POLL, Process, free_port, runs, tail};
 use super::{EmbeddedError, Endpoint, PATIENCE};
 use crate::clock;
 use nix::sys::signal::Signal;
@@ -120,15 +120,18 @@ impl Servers {
     /// When it is stopped already, or does not end.
     pub async fn end(&self, node: usize, signal: Signal) -> Result<(), EmbeddedError> {
         let process = self.process(node)?;
+        let killed = signal == Signal::SIGKILL && process.ended().is_none();
         if signal != Signal::SIGKILL && process.ended().is_none() {
             process.set_frozen(false)?;
         }
+        let children = if killed { process.children()? } else { Vec::new() };
         process.signal(signal)?;
         if process.wait(&self.machine, PATIENCE).await?.is_none() {
             return Err(EmbeddedError::Late { what: format!("the end of {}", self.endpoint(node)?.name) });
         }
         self.set_process(node, None);
-        Ok(())
+        // Children of a killed parent notice a moment later, and until then the server cannot be started again.
+        self.until("the end of the children", node, async || Ok(!children.iter().any(|pid| runs(*pid)))).await
     }
 
     /// Starts a node's server, its output to the node's log, and waits until `ready`.
